@@ -1,0 +1,120 @@
+"""The student on disk: processor, 4-bit or full base, adapter.
+
+Works on folders or hub names of Qwen3-VL checkpoints. Knows nothing of traces. NF4 with double
+quantisation is QLoRA's; the vision tower and the head stay as they are (our choice).
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    Qwen2VLImageProcessorPil,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+)
+
+BASE_FILE = "base.json"
+
+
+class Qwen3VLImageProcessor(Qwen3VLProcessor):
+    """A `Qwen3VLProcessor` that does without a video processor, which needs torchvision."""
+
+    def check_argument_for_proper_class(self, argument_name, argument):
+        if argument_name == "video_processor" and argument is None:
+            return type(None)
+        return super().check_argument_for_proper_class(argument_name, argument)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Tokenizer (with the chat template) and image processor, each in its own file."""
+        self.tokenizer.chat_template = self.chat_template
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+
+def load_processor(checkpoint: str | Path) -> Qwen3VLImageProcessor:
+    """The processor of a Qwen3-VL checkpoint: tokenizer, chat template, PIL images."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    images = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
+    return Qwen3VLImageProcessor(images, tokenizer, None, chat_template=tokenizer.chat_template)
+
+
+def load_student(
+    checkpoint: str | Path,
+    adapter: str | Path = "",
+    four_bit: bool = True,
+    dtype: torch.dtype | None = None,
+):
+    """The student ready to answer: base in NF4, or as it is, with an adapter where one is named.
+
+    Raises ValueError when the adapter was trained on another base, and FileNotFoundError when its
+    folder holds none.
+    """
+    if adapter:
+        check_adapter(Path(adapter), checkpoint)
+    dtype = dtype or default_dtype()
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=["model.visual", "lm_head"],
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = Qwen3VLForConditionalGeneration.from_pretrained(
+        checkpoint,
+        dtype=dtype,
+        device_map={"": device},
+        quantization_config=quantised if four_bit else None,
+    )
+    return PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
+
+
+def unwrapped(model):
+    """The Qwen3-VL model itself, adapters left in place inside it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def default_dtype() -> torch.dtype:
+    """bfloat16 where the GPU has it, float16 on older ones, float32 without a GPU."""
+    if not torch.cuda.is_available():
+        return torch.float32
+    emulated = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if emulated else torch.float16
+
+
+def fingerprint(checkpoint: str | Path) -> str:
+    """What tells one base from another: a hub name, or a digest of a folder's weight files."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return str(checkpoint)
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as weights:
+            digest.update(weights.read(1 << 22))
+            digest.update(str(file.stat().st_size).encode())
+    return digest.hexdigest()[:16]
+
+
+def mark_adapter(adapter: Path, checkpoint: str | Path) -> None:
+    """Write down, beside the adapter, which base it belongs to."""
+    told = {"checkpoint": str(checkpoint), "fingerprint": fingerprint(checkpoint)}
+    (adapter / BASE_FILE).write_text(json.dumps(told, indent=1) + "\n")
+
+
+def check_adapter(adapter: Path, checkpoint: str | Path) -> None:
+    """Raise where the folder holds no adapter, or one for another base than `checkpoint`."""
+    if not (adapter / "adapter_config.json").exists():
+        raise FileNotFoundError(f"{adapter} holds no adapter (no adapter_config.json)")
+    if not (adapter / BASE_FILE).exists():
+        return
+    told = json.loads((adapter / BASE_FILE).read_text())
+    if told["fingerprint"] != fingerprint(checkpoint):
+        raise ValueError(
+            f"{adapter} was trained on the base {told['checkpoint']} ({told['fingerprint']}); "
+            f"{checkpoint} is another one ({fingerprint(checkpoint)})"
+        )

@@ -1,0 +1,209 @@
+"""QLoRA on traces: a 4-bit base, a low-rank adapter, loss on what the assistant says.
+
+Works on traces and a checkpoint. Knows nothing of where traces come from. Supervised fine-tuning
+with LoRA is the paper's; rank, rates and the 4-bit base are our choice.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from act2see.checkpoints import load_processor, load_student, mark_adapter, unwrapped
+from act2see.encoding import assistant_labels, encode, pixels, positions
+from act2see.trace import Trace
+
+LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to fine-tune. `rank` is the adapter's; its alpha is twice that."""
+
+    rank: int = 16
+    learning_rate: float = 1e-4
+    epochs: float = 3.0
+    batch_size: int = 8
+    accumulate: int = 1
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: the adapter's folder, the log, memory in GB before and at the peak, time."""
+
+    adapter: Path
+    log: list[dict]
+    before_gb: float
+    peak_gb: float
+    minutes: float
+    trained_tokens: int
+    trainable_parameters: int
+
+
+class TraceDataset(Dataset):
+    """Traces as training examples: ids, labels, positions, and the pixels of their frames."""
+
+    def __init__(self, traces: list[Trace], processor, model, system: str = ""):
+        self.examples = [self._example(t, processor, model, system) for t in traces]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.examples[index]
+
+    @staticmethod
+    def _example(trace: Trace, processor, model, system: str) -> dict:
+        encoding = encode(trace, processor, system=system)
+        return {
+            "input_ids": encoding.ids,
+            "labels": assistant_labels(encoding.ids, processor.tokenizer),
+            "positions": positions(encoding, model),
+            "pixels": pixels(encoding.images, processor),
+            "length": len(encoding.ids),
+        }
+
+
+def collate(examples: list[dict], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """One right-padded batch. No mask: causal attention never looks right, where the pads are."""
+    longest = max(e["length"] for e in examples)
+    missing = [longest - e["length"] for e in examples]
+    pairs = list(zip(examples, missing, strict=True))
+    batch = {
+        "input_ids": torch.tensor([e["input_ids"] + [pad_token_id] * m for e, m in pairs]),
+        "labels": torch.tensor([e["labels"] + [-100] * m for e, m in pairs]),
+        "position_ids": torch.stack(
+            [torch.nn.functional.pad(e["positions"], (0, m)) for e, m in pairs], dim=1
+        ),
+    }
+    seen = [e["pixels"] for e in examples if e["pixels"]]
+    for name in seen[0] if seen else ():
+        batch[name] = torch.cat([s[name] for s in seen])
+    return batch
+
+
+class TraceTrainer(Trainer):
+    """A Trainer that computes logits only where a label is."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs.pop("labels")[:, 1:]
+        inner = unwrapped(model)
+        hidden = inner.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+        logits = inner.lm_head(hidden[labels != -100]).float()
+        wanted = labels[labels != -100]
+        loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
+        loss = loss / (num_items_in_batch if num_items_in_batch is not None else len(wanted))
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+
+
+def finetune(
+    traces: list[Trace],
+    held_out: list[Trace],
+    checkpoint: str | Path,
+    folder: Path,
+    recipe: Recipe = Recipe(),
+    four_bit: bool = True,
+    system: str = "",
+) -> Outcome:
+    """Train an adapter on `traces` into `folder`/adapter, with the loss on `held_out` beside it.
+
+    An interrupted run goes on from its last checkpoint. Raises ValueError for no traces.
+    """
+    if not traces:
+        raise ValueError("there are 0 traces to train on; at least 1 is needed")
+    processor = load_processor(checkpoint)
+    model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
+    before_gb, began = memory_gb(), time.time()
+    base = unwrapped(model)
+    trainer = TraceTrainer(
+        model=model,
+        args=arguments(folder, recipe, bool(held_out)),
+        train_dataset=(training := TraceDataset(traces, processor, base, system)),
+        eval_dataset=TraceDataset(held_out, processor, base, system) if held_out else None,
+        data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id),
+        callbacks=[PeakMemory()],
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.exists() else None)
+    model.save_pretrained(folder / "adapter")
+    mark_adapter(folder / "adapter", checkpoint)
+    return Outcome(
+        adapter=folder / "adapter",
+        log=trainer.state.log_history,
+        before_gb=before_gb,
+        peak_gb=PeakMemory.peak_gb,
+        minutes=(time.time() - began) / 60,
+        trained_tokens=sum(sum(x != -100 for x in e["labels"]) for e in training.examples),
+        trainable_parameters=sum(w.numel() for w in model.parameters() if w.requires_grad),
+    )
+
+
+def adapted(model, recipe: Recipe):
+    """The base, frozen, with a trainable low-rank adapter on every language layer's matrices."""
+    torch.manual_seed(recipe.seed)
+    model.requires_grad_(False)
+    lora = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=2 * recipe.rank,
+        target_modules=LANGUAGE_LAYERS,
+        task_type="CAUSAL_LM",
+    )
+    if recipe.gradient_checkpointing:
+        model.enable_input_require_grads()
+    return get_peft_model(model, lora)
+
+
+def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments:
+    """The Trainer's settings for a recipe."""
+    given = asdict(recipe)
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=given["batch_size"],
+        per_device_eval_batch_size=given["batch_size"],
+        gradient_accumulation_steps=given["accumulate"],
+        learning_rate=given["learning_rate"],
+        num_train_epochs=given["epochs"],
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        max_grad_norm=1.0,
+        bf16=given["bf16"],
+        gradient_checkpointing=given["gradient_checkpointing"],
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        eval_strategy="epoch" if evaluate else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        logging_steps=10,
+        remove_unused_columns=False,
+        report_to="none",
+        seed=given["seed"],
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+class PeakMemory(TrainerCallback):
+    """Keeps the highest memory seen at a step's end."""
+
+    peak_gb = 0.0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        PeakMemory.peak_gb = max(PeakMemory.peak_gb, memory_gb())
+
+
+def memory_gb() -> float:
+    """GB in use: the GPU's peak where there is one, else this process's resident memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return psutil.Process().memory_info().rss / 1e9

@@ -1,0 +1,288 @@
+"""The pocket world: coloured shapes on a wall, simulated, rendered and written as H.264 clips.
+
+Works on a `Scene`, which is drawn from a seed and knows everything that happens in its clip.
+Knows nothing of questions, models or files other than the clip it writes. Our choice throughout:
+the paper has no such world; it is here so that the method can be seen to work on a laptop.
+
+A frame is a 3 x 3 grid of cells. Two to four shapes live in the outer cells `PLACES` and drift a
+little; the middle belongs to a visitor that comes and goes. Three things happen briefly: a shape
+turns another colour, a shape turns white, a visitor appears. The wall changes once between dark
+and light, with a visitor in the middle at that very moment. No brief event is on screen at any of
+the `OVERVIEW_FRAMES` evenly spaced overview times: whoever wants to know has to look again.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+SIDE_PX = 96
+FPS = 8
+OVERVIEW_FRAMES = 8
+SHAPES = ("disc", "square", "triangle", "cross")
+PLACES = {"top": (0, 1), "left": (1, 0), "right": (1, 2), "bottom": (2, 1)}
+RGB = {
+    "red": (222, 42, 42),
+    "yellow": (236, 208, 44),
+    "green": (38, 178, 66),
+    "cyan": (52, 206, 216),
+    "blue": (48, 76, 226),
+    "purple": (170, 58, 196),
+}
+COLOURS = tuple(RGB)
+WHITE = (252, 252, 252)
+CELL_PX = SIDE_PX // 3
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A shape that is there for the whole clip. Lengths in pixels, drift in cycles per second."""
+
+    shape: str
+    colour: str
+    place: str
+    rgb: tuple[int, int, int]
+    radius_px: float
+    drift_px: tuple[float, float]
+    drift_hz: tuple[float, float]
+    phase: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something brief. kind: "turn" (shape takes `colour`), "white" or "visit" (in the middle).
+
+    `window_s` starts 2 s in which nothing else of its kind happens.
+    """
+
+    kind: str
+    start_s: float
+    end_s: float
+    shape: str
+    colour: str = "white"
+    rgb: tuple[int, int, int] = WHITE
+    radius_px: float = 11.0
+    window_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one frame shows: the wall, shape -> (colour, place), and the visitor, if any."""
+
+    wall: str
+    things: dict[str, tuple[str, str]]
+    visitor: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One clip's whole truth. Times in seconds from its start; `order_window_s` is 4 s long."""
+
+    seed: int
+    duration_s: float
+    things: tuple[Thing, ...]
+    events: tuple[Event, ...]
+    wall: str
+    wall_change_s: float
+    wall_rgb: dict[str, tuple[float, float, float]]
+    wall_slope: tuple[float, float]
+    order_window_s: tuple[float, float]
+    order_shapes: tuple[str, str]
+
+    def wall_at(self, time_s: float) -> str:
+        """`dark` or `light`."""
+        other = {"dark": "light", "light": "dark"}
+        return self.wall if time_s < self.wall_change_s else other[self.wall]
+
+    def facts(self, time_s: float) -> Facts:
+        """Everything that a perfect eye reads off the frame at `time_s`."""
+        things = {t.shape: (t.colour, t.place) for t in self.things}
+        visitor = None
+        for event in self.events:
+            if event.start_s <= time_s < event.end_s:
+                if event.kind == "visit":
+                    visitor = (event.shape, event.colour)
+                else:
+                    things[event.shape] = (event.colour, things[event.shape][1])
+        return Facts(self.wall_at(time_s), things, visitor)
+
+    def overview_times(self, frames: int = OVERVIEW_FRAMES) -> np.ndarray:
+        """(frames,) seconds: the middles of equal parts of the clip."""
+        return (np.arange(frames) + 0.5) * self.duration_s / frames
+
+
+def sample_scene(seed: int) -> Scene:
+    """The scene of this seed; the same seed gives the same scene on every machine."""
+    rng = np.random.default_rng([seed, 0xAC7])
+    duration_s = float(rng.choice([24, 32, 40]))
+    count = int(rng.integers(2, 5))
+    shapes = [str(s) for s in rng.permutation(SHAPES)[:count]]
+    colours = [str(c) for c in rng.permutation(COLOURS)[:count]]
+    places = [str(p) for p in rng.permutation(list(PLACES))[:count]]
+    things = tuple(
+        Thing(
+            shape, colour, place, _jitter(rng, RGB[colour]),
+            radius_px=float(rng.uniform(9, 12.5)),
+            drift_px=(float(rng.uniform(0, 2.5)), float(rng.uniform(0, 2.5))),
+            drift_hz=(float(rng.uniform(0.05, 0.6)), float(rng.uniform(0.05, 0.6))),
+            phase=(float(rng.uniform(0, 6.28)), float(rng.uniform(0, 6.28))),
+        )
+        for shape, colour, place in zip(shapes, colours, places, strict=True)
+    )  # fmt: skip
+    change_s, slots, order_start_s = _schedule(rng, duration_s)
+    visitor = (str(rng.choice(SHAPES)), str(rng.choice(COLOURS)))
+    events = [_visit(rng, change_s - 0.25, *visitor)]
+    turning = things[int(rng.integers(count))]
+    turned = rng.permutation([c for c in COLOURS if c != turning.colour])[:2]
+    for slot, colour in zip(slots[:2], turned, strict=True):
+        start_s = _inside(rng, slot, duration_s)
+        rgb = _jitter(rng, RGB[str(colour)])
+        looks = (turning.shape, str(colour), rgb)
+        events.append(Event("turn", start_s, start_s + 0.625, *looks, window_s=slot))
+    for slot in slots[2:4]:
+        looks = (str(rng.choice(SHAPES)), str(rng.choice(COLOURS)))
+        events.append(_visit(rng, _inside(rng, slot, duration_s), *looks, window_s=slot))
+    pair = tuple(shapes[i] for i in rng.permutation(count)[:2])
+    events += _whites(rng, order_start_s, duration_s, pair)
+    tint = rng.uniform(-12, 12, (2, 3))
+    levels = {"dark": rng.uniform(16, 50), "light": rng.uniform(126, 165)}
+    wall_rgb = {w: tuple(level + t) for (w, level), t in zip(levels.items(), tint, strict=True)}
+    return Scene(
+        seed, duration_s, things, tuple(events), str(rng.choice(["dark", "light"])), change_s,
+        wall_rgb, tuple(rng.uniform(-14, 14, 2)), (order_start_s, order_start_s + 4.0), pair,
+    )  # fmt: skip
+
+
+def _schedule(rng: np.random.Generator, duration_s: float):
+    """When things happen: the wall's change, four 2 s slots, the start of a 4 s order window.
+
+    Slots neither overlap each other nor reach into the gap between the two overview frames around
+    the wall's change, so that the gap holds one event and a window names one.
+    """
+    gap_s = duration_s / OVERVIEW_FRAMES
+    gap = int(rng.integers(OVERVIEW_FRAMES - 1))
+    low_s, high_s = (gap + 0.5) * gap_s, (gap + 1.5) * gap_s
+    change_s = _grid(rng.uniform(low_s + 0.6, high_s - 0.6))
+    starts = [float(s) for s in range(int(rng.integers(2)), int(duration_s) - 1, 2)]
+    free = [s for s in starts if s + 2 <= low_s or s >= high_s]
+    doubles = [s for s in free if s + 2 in free]
+    order_start_s = doubles[int(rng.integers(len(doubles)))]
+    free = [s for s in free if s not in (order_start_s, order_start_s + 2)]
+    return change_s, [free[i] for i in rng.permutation(len(free))[:4]], order_start_s
+
+
+def _inside(rng: np.random.Generator, slot_s: float, duration_s: float) -> float:
+    """Start of a 0.625 s event inside [slot, slot + 2] that no overview frame sees."""
+    overview = (np.arange(OVERVIEW_FRAMES) + 0.5) * duration_s / OVERVIEW_FRAMES
+    starts = slot_s + np.arange(1, 11) / FPS
+    clear = [s for s in starts if not np.any((overview >= s - 0.1) & (overview < s + 0.725))]
+    return float(rng.choice(clear))
+
+
+def _visit(rng, start_s: float, shape: str, colour: str, window_s: float = 0.0) -> Event:
+    rgb, radius_px = _jitter(rng, RGB[colour]), float(rng.uniform(9, 12.5))
+    return Event("visit", start_s, start_s + 0.625, shape, colour, rgb, radius_px, window_s)
+
+
+def _whites(rng, start_s: float, duration_s: float, pair: tuple[str, str]) -> list[Event]:
+    """First, second, both or neither of a pair turns white first, each as likely as the others."""
+    outcome = int(rng.integers(4))
+    if outcome == 3:
+        return []
+    if outcome == 2:
+        at_s = _inside(rng, start_s + 2 * int(rng.integers(2)), duration_s)
+        return [Event("white", at_s, at_s + 0.625, shape) for shape in pair]
+    first, second = (pair, pair[::-1])[outcome]
+    early_s = _inside(rng, start_s, duration_s)
+    late_s = _inside(rng, start_s + 2, duration_s)
+    alone = rng.random()
+    if alone < 0.25:
+        return [Event("white", early_s, early_s + 0.625, first)]
+    if alone < 0.5:
+        return [Event("white", late_s, late_s + 0.625, first)]
+    pairs = [Event("white", early_s, early_s + 0.625, first)]
+    return [*pairs, Event("white", late_s, late_s + 0.625, second)]
+
+
+def _grid(time_s: float) -> float:
+    return float(round(time_s * FPS) / FPS)
+
+
+def _jitter(rng: np.random.Generator, rgb: tuple[int, int, int]) -> tuple[int, int, int]:
+    return tuple(int(v) for v in np.clip(np.array(rgb) + rng.integers(-14, 15, 3), 0, 255))
+
+
+def render(scene: Scene, times_s: np.ndarray) -> np.ndarray:
+    """(n, 96, 96, 3) uint8: the frames at these moments, before any compression."""
+    times_s = np.asarray(times_s, dtype=float)
+    ramp = np.linspace(-1, 1, SIDE_PX)
+    shade = scene.wall_slope[0] * ramp[:, None] + scene.wall_slope[1] * ramp[None, :]
+    walls = {w: shade[..., None] + np.array(rgb) for w, rgb in scene.wall_rgb.items()}
+    frames = np.stack([walls[scene.wall_at(t)] for t in times_s])
+    for thing in scene.things:
+        rgb = np.repeat(np.array(thing.rgb, float)[None], len(times_s), 0)
+        for event in scene.events:
+            if event.kind != "visit" and event.shape == thing.shape:
+                rgb[(times_s >= event.start_s) & (times_s < event.end_s)] = event.rgb
+        angle = 2 * np.pi * np.outer(times_s, thing.drift_hz) + np.array(thing.phase)
+        offset = np.array(thing.drift_px) * np.sin(angle)
+        _paint(frames, PLACES[thing.place], thing.shape, thing.radius_px, offset, rgb)
+    for event in scene.events:
+        on = (times_s >= event.start_s) & (times_s < event.end_s)
+        if event.kind == "visit" and on.any():
+            part = frames[on]
+            rgb = np.repeat(np.array(event.rgb, float)[None], len(part), 0)
+            _paint(part, (1, 1), event.shape, event.radius_px, np.zeros((len(part), 2)), rgb)
+            frames[on] = part
+    return np.clip(frames, 0, 255).astype(np.uint8)
+
+
+def _paint(frames, cell, shape: str, radius_px: float, offset, rgb) -> None:
+    """Draw one outlined shape into its cell of every frame, in place, with soft edges."""
+    row, column = cell[0] * CELL_PX, cell[1] * CELL_PX
+    y, x = np.mgrid[:CELL_PX, :CELL_PX] - (CELL_PX - 1) / 2
+    y = y[None] - offset[:, 1, None, None]
+    x = x[None] - offset[:, 0, None, None]
+    distance = _distance(shape, x, y, radius_px)
+    patch = frames[:, row : row + CELL_PX, column : column + CELL_PX]
+    for edge_px, ink in ((1.5, np.zeros_like(rgb)), (0.0, rgb)):
+        alpha = np.clip(0.5 + edge_px - distance, 0, 1)[..., None]
+        patch[...] = alpha * ink[:, None, None] + (1 - alpha) * patch
+
+
+def _distance(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    """Signed distance in pixels to the outline, negative inside."""
+    if shape == "disc":
+        return np.hypot(x, y) - r
+    if shape == "square":
+        return np.maximum(abs(x), abs(y)) - 0.85 * r
+    if shape == "triangle":
+        return np.maximum(0.89 * abs(x) - 0.45 * (y + r), y - 0.8 * r)
+    bar, arm = 0.36 * r, r
+    across = np.maximum(abs(x) - arm, abs(y) - bar)
+    return np.minimum(across, np.maximum(abs(y) - arm, abs(x) - bar))
+
+
+def write_clip(scene: Scene, path: Path) -> Path:
+    """Write the scene as an H.264 file at 8 frames a second; returns `path`.
+
+    Written beside and moved into place, so that a half-written clip never bears the name.
+    """
+    import av
+
+    frames = render(scene, np.arange(int(scene.duration_s * FPS)) / FPS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.mp4")
+    with av.open(str(partial), "w") as container:
+        options = {"crf": "14", "preset": "veryfast", "threads": "1"}
+        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream.width = stream.height = SIDE_PX
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, FPS)
+        for image in frames:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return partial.replace(path)

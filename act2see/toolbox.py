@@ -1,0 +1,164 @@
+"""The two tools: their JSON schemas, their execution, their error texts.
+
+Works on a `Trace` and a call in it. Knows nothing of policies. A call that makes no sense is the
+model's mistake and never raises: it is answered with a text that names the value and the limit
+(paper, section on retrieval and generation; names, limits and texts are our choice).
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from act2see.trace import Frame, Step, Trace
+from act2see.video import read_frames
+
+SCHEMAS = {
+    "retrieve_frames": {
+        "type": "function",
+        "function": {
+            "name": "retrieve_frames",
+            "description": "Real frames of the video between two times, closer together than "
+            "the overview; with a query, those that match it best.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "start_s": {"type": "number"},
+                    "end_s": {"type": "number"},
+                    "query": {"type": "string"},
+                },
+                "required": ["start_s", "end_s"],
+            },
+        },
+    },
+    "generate_frame": {
+        "type": "function",
+        "function": {
+            "name": "generate_frame",
+            "description": "A hypothetical frame: the frame at a time, changed as the prompt says.",
+            "parameters": {
+                "type": "object",
+                "properties": {"prompt": {"type": "string"}, "time_s": {"type": "number"}},
+                "required": ["prompt", "time_s"],
+            },
+        },
+    },
+}
+SAME_MOMENT_S = 0.02
+
+
+class CallError(ValueError):
+    """A call that cannot be carried out; the message is what the model is told."""
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """The tools on offer and their limits.
+
+    rate_hz: frames per second inside a window, where `frames_per_call` allows it.
+    ranker: (frames, query) -> scores, for profiles that rank frames by a query.
+    """
+
+    tools: tuple[str, ...] = ("retrieve_frames",)
+    frames_per_call: int = 5
+    rate_hz: float = 4.0
+    max_side_px: int = 0
+    ranker: Callable[[list[Frame], str], np.ndarray] | None = None
+
+    def schemas(self) -> list[dict]:
+        """The JSON schemas of the tools on offer."""
+        return [SCHEMAS[name] for name in self.tools]
+
+    def run(self, trace: Trace, call: Step) -> Step:
+        """The evidence that answers `call`: frames, or a text that says what is wrong with it."""
+        try:
+            if not call.tool:
+                raise CallError(unreadable(call.text))
+            if call.tool not in self.tools:
+                offered = ", ".join(self.tools) or "none"
+                raise CallError(f"unknown tool {call.tool!r}; the tools are: {offered}.")
+            check_arguments(call.tool, call.arguments)
+            return Step(kind="evidence", frames=self.retrieve(trace, **call.arguments))
+        except CallError as error:
+            return Step(kind="evidence", text=str(error))
+
+    def retrieve(self, trace: Trace, start_s: float, end_s: float, query: str = "") -> list[Frame]:
+        """At most `frames_per_call` real frames of the window, in time order, none shown before.
+
+        Raises CallError for a window that is empty, backwards, outside the clip or seen already.
+        """
+        duration_s = trace.question.duration_s
+        for name, value in (("start_s", start_s), ("end_s", end_s)):
+            if not 0 <= value <= duration_s:
+                raise CallError(f"{name} is {value:g}; it must lie between 0 and {duration_s:g}.")
+        if start_s >= end_s:
+            raise CallError(f"start_s is {start_s:g}; it must be less than end_s, {end_s:g}.")
+        dense = 1 + math.floor((end_s - start_s) * self.rate_hz)
+        ranked = bool(query) and self.ranker is not None
+        count = max(2, dense if ranked else min(dense, self.frames_per_call))
+        wanted = np.linspace(start_s, end_s, min(count, 8 * self.frames_per_call))
+        images, times_s = read_frames(trace.question.video, wanted, self.max_side_px)
+        seen = [f.time_s for f in trace.frames() if not f.generated]
+        frames = []
+        for image, time_s in zip(images, times_s.tolist(), strict=True):
+            if all(abs(time_s - s) > SAME_MOMENT_S for s in seen):
+                frames.append(Frame(time_s=time_s, pixels=image))
+                seen.append(time_s)
+        if not frames:
+            raise CallError(f"every frame between {start_s:g} and {end_s:g} was shown already.")
+        if ranked:
+            best = np.argsort(-self.ranker(frames, query), kind="stable")[: self.frames_per_call]
+            frames = [frames[i] for i in sorted(best)]
+        return frames
+
+
+def read_call(raw: str) -> Step:
+    """The call that a model wrote between its tags; without a tool where it cannot be read.
+
+    >>> read_call('{"name": "retrieve_frames", "arguments": {"start_s": 7}}').arguments
+    {'start_s': 7}
+    """
+    try:
+        call = json.loads(raw)
+    except (json.JSONDecodeError, RecursionError):
+        return Step(kind="call", text=raw.strip())
+    arguments = call.get("arguments", {}) if isinstance(call, dict) else None
+    name = call.get("name") if isinstance(call, dict) else None
+    if not isinstance(arguments, dict) or not isinstance(name, str) or not name:
+        return Step(kind="call", text=raw.strip())
+    return Step(kind="call", tool=name, arguments=arguments)
+
+
+def unreadable(raw: str) -> str:
+    """What is wrong with a call that `read_call` could not read."""
+    try:
+        json.loads(raw)
+    except json.JSONDecodeError as error:
+        return f"the call is not JSON: {error.msg} at character {error.pos}."
+    except RecursionError:
+        return "the call is nested too deeply."
+    return 'the call must be {"name": tool, "arguments": {…}}.'
+
+
+def check_arguments(tool: str, arguments: dict) -> None:
+    """Raise CallError where arguments are missing, unknown, or of the wrong type."""
+    parameters = SCHEMAS[tool]["function"]["parameters"]
+    known = parameters["properties"]
+    for name in parameters["required"]:
+        if name not in arguments:
+            raise CallError(f"{tool} needs {name}.")
+    for name, value in arguments.items():
+        if name not in known:
+            raise CallError(f"{tool} knows no {name!r}; it takes {', '.join(known)}.")
+        if known[name]["type"] == "string" and not isinstance(value, str):
+            raise CallError(f"{name} is {_short(value)}; it must be a text.")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if known[name]["type"] == "number" and not (number and math.isfinite(value)):
+            raise CallError(f"{name} is {_short(value)}; it must be a number.")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:40] + "…"

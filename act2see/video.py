@@ -1,0 +1,205 @@
+"""What a video file truly holds, and the frames on screen at wanted moments.
+
+Works on paths and seconds. Knows nothing of questions, tools or models, nor of what a decoder
+conceals: flipped bits that still decode pass for a picture. Seconds count from the file's start
+and come from the frames' own time stamps, since header counts and durations cannot be trusted.
+PyAV indexes a file; decord decodes where it finds frames exactly, PyAV elsewhere. Our choice.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+Moments = Sequence[float] | np.ndarray
+EPSILON_S = 1e-4  # shorter than any frame, longer than the rounding of a time written down
+# Containers that can be sought exactly. In a transport stream decord is silently a group off.
+SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+
+
+class VideoError(ValueError):
+    """A file that cannot be read as video; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """What a file holds: the frames it shows, and their width and height when upright."""
+
+    path: str
+    duration_s: float
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Where a video's frames are, in the order shown."""
+
+    video: Video
+    pts: np.ndarray  # (n,) time stamps
+    times_s: np.ndarray  # (n,)
+    seeks: np.ndarray  # (k,) time stamps of key frames, but for the first
+    exact: bool  # whether decord, which seeks a key frame and counts on, finds every frame
+
+
+def probe(path: str | Path) -> Video:
+    """The best video stream by its frame times: it ends when its last frame does.
+
+    Reads every packet, decodes one frame. Raises VideoError where the file is missing, a folder,
+    empty, without video, damaged or cut off (a Matroska file that was cut is merely shorter).
+    """
+    return _index(path).video
+
+
+def read_frames(
+    path: str | Path, times_s: Moments, max_side_px: int = 0
+) -> tuple[list[Image.Image], np.ndarray]:
+    """RGB pictures on screen at the wanted moments, in the order asked, and when each began.
+
+    times_s: (n,) seconds from the file's start, any order; before the first frame, the first.
+    max_side_px: the longer side is shrunk to it, never enlarged; 0 keeps the size.
+    Returns n pictures, one object for all moments of a frame, and their (n,) times in seconds.
+    Raises ValueError as `nearest_frames` does, VideoError where a frame wanted cannot be read.
+    """
+    index = _index(path)
+    shown = nearest_frames(index.times_s, times_s, index.video.duration_s)
+    wanted = np.unique(shown)
+    pictures = _by_decord(index, wanted, max_side_px) if index.exact else None
+    if pictures is None:
+        pictures = _by_pyav(index, wanted, max_side_px)
+    return [pictures[i] for i in shown.tolist()], index.times_s[shown]
+
+
+def nearest_frames(times_s: np.ndarray, wanted_s: Moments, end_s: float = 0.0) -> np.ndarray:
+    """Index of the frame on screen at each wanted moment: the last that has begun.
+
+    times_s:  (n,) frame times in seconds, strictly increasing.
+    wanted_s: (k,) moments in seconds, any order.
+    end_s:    when the last frame goes; 0.0 gives it the usual (median) duration.
+    Returns (k,) int64 indices into `times_s`.
+    Raises ValueError when a moment lies over half a frame outside the clip: a wrong timestamp is
+    the model's mistake, and the caller should tell it so.
+
+    >>> nearest_frames(np.array([0.0, 0.5, 1.0]), np.array([0.7]))
+    array([1])
+    """
+    wanted_s = np.asarray(wanted_s, dtype=float)
+    frame_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else end_s
+    end_s = end_s or float(times_s[-1]) + frame_s
+    slack_s = 0.5 * frame_s + EPSILON_S
+    outside = ~((wanted_s >= -slack_s) & (wanted_s <= end_s + slack_s))  # true for NaN
+    if outside.any():
+        raise ValueError(f"moment {wanted_s[outside][0]:g} s is not within 0 to {end_s:.3f} s")
+    return np.maximum(np.searchsorted(times_s, wanted_s + EPSILON_S, "right") - 1, 0)
+
+
+def _index(path: str | Path) -> _Index:
+    try:
+        about = os.stat(path)
+    except OSError as error:
+        raise VideoError(f"{path}: {error.strerror}") from error
+    return _scan(str(path), about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=32)
+def _scan(path: str, mtime_ns: int, size: int) -> _Index:
+    """The index of a file as it was at that time and size: a changed file is read anew."""
+    try:
+        with av.open(path) as container:
+            stream = container.streams.best("video")
+            if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+                raise VideoError(f"{path}: holds no video")
+            rows = []
+            for p in container.demux(stream):
+                if p.is_corrupt or (p.size and p.pts is None):
+                    raise VideoError(f"{path}: damaged, cut off or without frame times")
+                if p.size:
+                    rows.append((p.pts, p.duration or 0, p.is_keyframe, p.is_discard))
+            return _arrange(path, container, stream, np.array(rows, np.int64).reshape(-1, 4))
+    except av.FFmpegError as error:
+        raise VideoError(f"{path}: {size} bytes, not video: {error.strerror}") from error
+
+
+def _arrange(path: str, container, stream, rows: np.ndarray) -> _Index:
+    """The index out of (n, 4) packets in file order: time stamp, duration, key, hidden."""
+    stamps, durations, keys, hidden = rows.T
+    pts, packet = np.unique(stamps[hidden == 0], return_index=True)
+    if len(pts):
+        container.seek(int(stamps[0]), stream=stream)
+    first = next(container.decode(stream), None)
+    if first is None:
+        raise VideoError(f"{path}: shows no frame")
+    tick_s = float(stream.time_base)
+    times_s = np.round(pts * tick_s - (container.start_time or 0) / av.time_base, 6) + 0.0
+    lasts_s = [durations[hidden == 0][packet[-1]] * tick_s, *np.diff(times_s)[-1:], 1.0]
+    end_s = float(times_s[-1] + next(s for s in lasts_s if s > 0))
+    shown_s = end_s - float(times_s[0])
+    if stream.frames > len(rows) and shown_s + 0.1 < (stream.duration or 0) * tick_s:
+        raise VideoError(f"{path}: cut off after {len(rows)} of {stream.frames} frames")
+    size = (first.width, first.height)[:: -1 if first.rotation % 180 else 1]
+    video = Video(path, end_s, len(pts), len(pts) / shown_s, *size)
+    # Pictures of an open group follow their key frame in the file and precede it on screen: decord
+    # drops them after a seek, counts on, and hands out a later frame without a word.
+    closed = np.all(stamps >= np.maximum.accumulate(np.where(keys > 0, stamps, stamps.min())))
+    seekable = container.format.name in SEEKABLE
+    seeks = np.unique(stamps[keys * seekable > 0])[1:]
+    return _Index(video, pts, times_s, seeks, bool(seekable and closed))
+
+
+def _by_decord(index: _Index, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image] | None:
+    """Pictures by frame index; None where decord gives up, and PyAV shall say what is wrong."""
+    import torch  # noqa: F401, I001  before decord, which crashes otherwise (decord#293)
+    import decord
+    from decord._ffi.base import DECORDLimitReachedError
+
+    decord.logging.set_level(decord.logging.QUIET)
+    video, pictures = index.video, {}
+    try:
+        reader = decord.VideoReader(video.path, fault_tol=1e-9)  # no repair with a neighbour
+        for i in wanted.tolist():
+            pixels = reader[i].asnumpy()
+            if (len(reader), *pixels.shape) != (video.frames, video.height, video.width, 3):
+                return None
+            pictures[i] = _picture(pixels, 0, side_px)
+    except (decord.DECORDError, DECORDLimitReachedError, RuntimeError):
+        return None
+    return pictures
+
+
+def _by_pyav(index: _Index, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image]:
+    """Pictures by frame index. Raises VideoError where one of them cannot be decoded."""
+    path, pictures = index.video.path, {}
+    groups = np.searchsorted(index.seeks, index.pts[wanted], "right")  # 0: no need to seek
+    try:
+        with av.open(path) as container:
+            stream = container.streams.best("video")
+            for group in np.unique(groups):
+                sought = {int(index.pts[i]): int(i) for i in wanted[groups == group]}
+                if group:
+                    container.seek(int(index.seeks[group - 1]), stream=stream)
+                for frame in container.decode(stream):
+                    if frame.pts in sought and not frame.is_corrupt:
+                        pixels = frame.to_ndarray(format="rgb24")
+                        pictures[sought[frame.pts]] = _picture(pixels, frame.rotation, side_px)
+                    if frame.pts is not None and frame.pts >= max(sought):
+                        break
+    except av.FFmpegError as error:
+        raise VideoError(f"{path}: damaged: {error.strerror}") from error
+    for i in wanted.tolist():
+        if i not in pictures:
+            raise VideoError(f"{path}: the frame at {index.times_s[i]:.3f} s cannot be decoded")
+    return pictures
+
+
+def _picture(pixels: np.ndarray, turned_deg: int, side_px: int) -> Image.Image:
+    picture = Image.fromarray(np.rot90(pixels, round(turned_deg / 90)))
+    if side_px:
+        picture.thumbnail((side_px, side_px))
+    return picture

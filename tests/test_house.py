@@ -1,0 +1,73 @@
+"""What the repository promises about itself: sizes, stripped notebooks, a lock that covers."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "act2see").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def lines(text: str) -> int:
+    return len(text.splitlines())
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_stripped(path):
+    touched = [c.source for c in code_cells(path) if c.outputs or c.execution_count is not None]
+    assert not touched, "run .venv/bin/nbstripout on it"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_has_one_parameters_cell(path):
+    assert sum("parameters" in c.metadata.get("tags", []) for c in code_cells(path)) == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_code_cells_are_short(path):
+    long = [c.source for c in code_cells(path) if lines(c.source) > 20]
+    assert not long
+
+
+def test_make_runs_every_numbered_notebook():
+    makefile = (ROOT / "Makefile").read_text()
+    forgotten = [p.stem for p in NOTEBOOKS if p.stem[:2] != "00" and p.stem not in makefile]
+    assert not forgotten
+
+
+def test_no_module_is_long():
+    sizes = {str(p.relative_to(ROOT)): lines(p.read_text()) for p in MODULES}
+    assert {name: size for name, size in sizes.items() if size > 300} == {}
+
+
+def test_the_package_is_thin():
+    assert sum(lines(p.read_text()) for p in MODULES) <= 2500
+
+
+def test_readme_names_both_commands():
+    readme = (ROOT / "README.md").read_text()
+    assert "    make reproduce\n" in readme
+    assert "    make test\n" in readme
+
+
+def test_shipped_data_is_small():
+    assert sum(p.stat().st_size for p in (ROOT / "data").rglob("*") if p.is_file()) < 24e6
+
+
+def test_the_lock_pins_every_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = map(Requirement, project["dependencies"] + project["optional-dependencies"]["dev"])
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.M))
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    unmet = [str(r) for r in wanted if pins.get(canonicalize_name(r.name), "0") not in r.specifier]
+    assert not unmet

@@ -1,0 +1,226 @@
+"""The numbers against slow, obvious references, and what happens where there is nothing to say."""
+
+from math import comb, isnan, sqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import bootstrap
+
+from act2see import statistics
+from act2see.trace import Frame, Question, Step, Trace
+
+FAMILIES = ("static", "moment")
+
+
+def question(name="q", family="static", answer=1, options=("red", "green", "blue", "cyan")):
+    return Question(
+        id=name, source="pocket", family=family, video="v.mp4", duration_s=24.0,
+        text="what colour?", options=list(options), answer=answer,
+    )  # fmt: skip
+
+
+def trace(name="q", family="static", letter="B", shown=(), errors=0, **more):
+    """One call per entry of `shown` (its frames: "real" or "generated") and per error."""
+    steps = []
+    for kind in shown:
+        frame = Frame(time_s=1.0, generated=kind == "generated")
+        steps += [Step(kind="call", tool="t"), Step(kind="evidence", frames=[frame])]
+    for _ in range(errors):
+        steps += [Step(kind="call", text="{"), Step(kind="evidence", text="not JSON")]
+    steps.append(Step(kind="answer", text=f"Answer: {letter}"))
+    return Trace(question=question(name, family), steps=steps, **more)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (3, 7), (125, 125)])
+def test_accuracy_interval_is_wilsons_formula(hits, n):
+    z, p = 1.959963984540054, hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert statistics.accuracy_interval(hits, n) == pytest.approx((p, middle - half, middle + half))
+
+
+def test_accuracy_of_nothing_is_nan():
+    assert all(isnan(value) for value in statistics.accuracy_interval(0, 0))
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 6), (2, 9), (4, 4)])
+def test_mcnemar_is_the_binomial_tail_twice(lost, won):
+    n, few = lost + won, min(lost, won)
+    reference = min(1.0, 2 * sum(comb(n, k) for k in range(few + 1)) / 2**n)
+    a = [True] * lost + [False] * won + [True, False]
+    b = [False] * lost + [True] * won + [True, False]
+    assert statistics.mcnemar(a, b) == pytest.approx(reference)
+    assert statistics.mcnemar(b, a) == pytest.approx(reference)
+
+
+def test_mcnemar_without_discordant_pairs_is_one():
+    assert statistics.mcnemar([True, False], [True, False]) == 1.0
+    assert statistics.mcnemar([], []) == 1.0
+
+
+def test_paired_gain_agrees_with_a_loop_over_resampled_pairs():
+    rng = np.random.default_rng(3)
+    a, b = rng.random(60) < 0.4, rng.random(60) < 0.8
+    drawn = []
+    for _ in range(4000):
+        pick = rng.integers(60, size=60)
+        drawn.append(b[pick].mean() - a[pick].mean())
+    gain, low, high = statistics.paired_gain(a, b)
+    assert gain == pytest.approx(b.mean() - a.mean())
+    assert (low, high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.02)
+
+
+def test_paired_gain_is_scipys_paired_bootstrap():
+    rng = np.random.default_rng(4)
+    a, b = (rng.random((2, 40)) < 0.5).astype(float)
+    reference = bootstrap(
+        (a, b), lambda x, y, axis: y.mean(axis) - x.mean(axis), paired=True, n_resamples=500,
+        method="percentile", rng=7,
+    ).confidence_interval  # fmt: skip
+    assert statistics.paired_gain(a, b, 7, 500)[1:] == pytest.approx(tuple(reference))
+
+
+def test_paired_gain_has_no_interval_where_all_change_alike():
+    for a, b, gain in [([False] * 4, [True] * 4, 1.0), ([True, False], [True, False], 0.0)]:
+        result = statistics.paired_gain(a, b)
+        assert result[0] == gain and isnan(result[1]) and isnan(result[2])
+    assert all(isnan(value) for value in statistics.paired_gain([], []))
+
+
+def test_paired_gain_is_the_same_again_and_wants_equal_lengths():
+    a, b = [True, False, False, True], [True, True, False, True]
+    assert statistics.paired_gain(a, b, seed=5) == statistics.paired_gain(a, b, seed=5)
+    with pytest.raises(ValueError, match="4 and 3 results"):
+        statistics.paired_gain(a, b[:3])
+
+
+def test_trivial_answers_take_the_first_of_ties():
+    asked = [question(options=("red", "green", "blue", "white")), question(options=("a", "b"))]
+    answers = statistics.trivial_answers(asked)
+    assert answers == {
+        "always_a": [0, 0], "always_b": [1, 1], "always_c": [2, 2], "always_d": [3, 3],
+        "shortest": [0, 0], "longest": [1, 0],
+    }  # fmt: skip
+
+
+def test_summary_counts_by_hand():
+    traces = [
+        trace("1", "static"),
+        trace("2", "static", letter="Z", truncated=True),
+        trace("3", "moment", shown=["real", "real"], errors=1),
+        trace("4", "moment", letter="A", errors=1),
+        trace("5", "order"),
+    ]
+    table = statistics.summary("base", traces, FAMILIES).set_index("family")
+    assert tuple(table.reset_index().columns[[1, 0]]) == statistics.COLUMNS[:2]
+    assert list(table.n) == [2, 2, 4] and list(table.accuracy) == [0.5, 0.5, 0.5]
+    assert list(table.calls_per_question) == [0, 2, 1]
+    assert list(table.tool_call_rate) == [0, 1, 0.5]
+    assert isnan(table.valid_call_rate["static"]) and table.valid_call_rate["all"] == 0.5
+    assert list(table.unparsed) == [1, 0, 1] and list(table.truncated) == [1, 0, 1]
+    assert tuple(table.loc["all", ["low", "high"]]) == statistics.accuracy_interval(2, 4)[1:]
+
+
+def test_summary_of_no_traces_has_its_rows():
+    table = statistics.summary("base", [], FAMILIES)
+    assert tuple(table.columns) == statistics.COLUMNS
+    assert list(table.family) == [*FAMILIES, "all"] and list(table.n) == [0, 0, 0]
+    assert table.accuracy.isna().all() and list(table.unparsed) == [0, 0, 0]
+
+
+def test_answers_summary_has_summarys_columns():
+    asked = [question("1", "static", 0), question("2", "moment", 1), question("3", "moment", 2)]
+    table = statistics.answers_summary("text_only", asked, [0, 1, -1], FAMILIES)
+    assert tuple(table.columns) == statistics.COLUMNS
+    assert list(table.accuracy) == [1, 0.5, pytest.approx(2 / 3)]
+    assert list(table.unparsed) == [0, 1, 1] and set(table.calls_per_question) == {0}
+    joined = pd.concat([table, statistics.summary("base", [trace()], FAMILIES)])
+    assert tuple(joined.columns) == statistics.COLUMNS
+    with pytest.raises(ValueError):
+        statistics.answers_summary("text_only", asked, [0], FAMILIES)
+
+
+def test_an_unknown_answer_is_never_hit():
+    table = statistics.answers_summary("x", [question(answer=-1)], [-1], FAMILIES)
+    assert table.accuracy.iloc[-1] == 0
+
+
+def test_compare_pairs_by_id_whatever_the_order():
+    base = [trace(str(i), "moment", letter="BA"[i > 2]) for i in range(12)]
+    tuned = [trace(str(i), "moment", letter="AB"[i > 0]) for i in reversed(range(12))]
+    result = statistics.compare(base, [*tuned, trace("s")], ["moment"])
+    a, b = [i <= 2 for i in range(12)], [i > 0 for i in range(12)]
+    assert (result["n"], result["base"], result["tuned"]) == (12, 0.25, 11 / 12)
+    assert (result["gain"], result["low"], result["high"]) == statistics.paired_gain(a, b)
+    assert result["p"] == statistics.mcnemar(a, b)
+
+
+def test_compare_names_what_does_not_pair():
+    one, two = trace("one"), trace("two")
+    for base, tuned in [([one, two], [one]), ([one], [one, two]), ([two, two], [two, two])]:
+        with pytest.raises(ValueError, match="two"):
+            statistics.compare(base, tuned, FAMILIES)
+
+
+def test_kept_statistics_count_by_hand():
+    traces = [
+        trace("1", "static", similarity=0.80),
+        trace("2", "static", similarity=0.79),
+        trace("3", "moment", similarity=0.9, shown=["real", "generated"]),
+        trace("4", "moment", similarity=0.9, letter="C", errors=1),
+    ]
+    table = statistics.kept_statistics(traces, 0.8).set_index("family")
+    assert list(table.index) == ["static", "moment", "all"]
+    assert list(table.traces) == [2, 2, 4] and list(table.kept) == [1, 2, 3]
+    assert list(table.kept_share) == [0.5, 1, 0.75]
+    assert list(table.with_frames) == [0, 0.5, pytest.approx(1 / 3)]
+    assert list(table.with_generated) == [0, 0.5, pytest.approx(1 / 3)]
+    assert list(table.correct) == [1, 0.5, pytest.approx(2 / 3)]
+    assert list(table.calls_per_trace) == [0, 1.5, 1]
+    by_source = statistics.kept_statistics(traces, 0.8, by="source")
+    assert list(by_source.source) == ["pocket", "all"]
+
+
+def test_kept_statistics_of_nothing_kept_and_of_no_score():
+    nothing = statistics.kept_statistics([trace(similarity=0.1)], 0.8)
+    assert list(nothing.kept) == [0, 0] and nothing.correct.isna().all()
+    assert list(statistics.kept_statistics([], 0.8).traces) == [0]
+    with pytest.raises(ValueError, match="lonely"):
+        statistics.kept_statistics([trace("lonely")], 0.8)
+
+
+def scored(n=80):
+    rng = np.random.default_rng(1)
+    labels = rng.random(n) < 0.6
+    return np.round(rng.normal(0.7 + 0.1 * labels, 0.1), 2), labels  # rounded, so that some tie
+
+
+def test_roc_agrees_with_counting_at_every_threshold():
+    scores, labels = scored()
+    table = statistics.roc(scores, labels)
+    assert list(table.threshold[1:]) == sorted(set(scores), reverse=True)
+    for row in table[1:].itertuples():
+        kept = [bool(label) for s, label in zip(scores, labels, strict=True) if s >= row.threshold]
+        assert row.kept == len(kept) and row.precision == pytest.approx(sum(kept) / len(kept))
+        assert row.recall == row.true_positive_rate == pytest.approx(sum(kept) / sum(labels))
+        wrong = kept.count(False) / (len(labels) - sum(labels))
+        assert row.false_positive_rate == pytest.approx(wrong)
+    first = table.iloc[0]
+    assert (first.kept, first.recall, first.false_positive_rate) == (0, 0, 0)
+    assert isnan(first.precision)
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order():
+    scores, labels = scored()
+    right, wrong = scores[labels], scores[~labels]
+    wins = [(r > w) + (r == w) / 2 for r in right for w in wrong]
+    assert statistics.auc(scores, labels) == pytest.approx(np.mean(wins))
+
+
+def test_roc_and_auc_of_one_class_say_nan():
+    all_right = statistics.roc([0.5, 0.9], [True, True])
+    assert all_right.false_positive_rate.isna().all() and list(all_right.precision[1:]) == [1, 1]
+    all_wrong = statistics.roc([0.5, 0.9], [False, False])
+    assert all_wrong.recall.isna().all() and list(all_wrong.precision[1:]) == [0, 0]
+    assert isnan(statistics.auc([0.5, 0.9], [True, True])) and isnan(statistics.auc([], []))
