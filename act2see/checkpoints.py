@@ -37,7 +37,12 @@ class Qwen3VLImageProcessor(Qwen3VLProcessor):
 
 
 def load_processor(checkpoint: str | Path) -> Qwen3VLImageProcessor:
-    """The processor of a Qwen3-VL checkpoint: tokenizer, chat template, PIL images."""
+    """The processor of a Qwen3-VL checkpoint: tokenizer, chat template, PIL images.
+
+    Raises FileNotFoundError for an absolute path that is no folder.
+    """
+    if Path(checkpoint).is_absolute() and not Path(checkpoint).is_dir():
+        raise FileNotFoundError(f"{checkpoint} is no folder with a checkpoint")
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     images = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
     return Qwen3VLImageProcessor(images, tokenizer, None, chat_template=tokenizer.chat_template)

@@ -21,29 +21,34 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7
 PALETTE = ("#A6A6A6", "#56B4E9", BLUE, ORANGE, GREEN, "#CC79A7", RED, "#F0E442")
 DASHED = (0, (4, 3))
 LEGEND = {"fontsize": 9, "edgecolor": "none", "framealpha": 0.85}
+SIZE_IN = (6.4, 3.6)
 PAGE_IN, LEFT_IN, BODY_IN, GAP_IN = 10.0, 0.95, 8.85, 0.13  # of the picture of a trace
 WORLD = "pocket world"  # stands in the title: no figure leaves open where its numbers are from
 
 
-def _panel(figure: Figure, title: str, x: str, y: str, place: int = 111) -> Axes:
-    """A panel in the one style; set here, since rcParams act late and differ by machine."""
-    axes = figure.add_subplot(place)
-    axes.set_title(title, fontsize=11, loc="left")
-    axes.set(xlabel=x, ylabel=y, axisbelow=True)
-    axes.tick_params(labelsize=9, color=GREY, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
-    return axes
+def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tuple:
+    """A figure, and a panel in the one style for each (title, x label, y label), side by side.
+
+    The style is set here, since rcParams act late and differ by machine.
+    """
+    figure = Figure(figsize=size_in, layout="constrained")
+    for place, (title, x, y) in enumerate(labels, 1):
+        axes = figure.add_subplot(1, len(labels), place)
+        axes.set_title(title, fontsize=11, loc="left")
+        axes.set(xlabel=x, ylabel=y, axisbelow=True)
+        axes.tick_params(labelsize=9, color=GREY, length=3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GREY)
+        axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    return figure, *figure.axes
 
 
 def accuracy_by_family(results: pd.DataFrame, systems: Sequence[str], world: str = WORLD) -> Figure:
     """Accuracy of these systems in each family as bars, with 95 % intervals and the chance line."""
     tables = [results.set_index(["system", "family"]).loc[system] for system in systems]
     families = list(tables[0].index)
-    figure = Figure(figsize=(1.6 + 1.5 * len(families), 4), layout="constrained")
-    title = f"Accuracy in the {world}, with 95 % intervals"
-    axes = _panel(figure, title, "question family", "accuracy (%)")
+    labels = f"Accuracy in the {world}, with 95 % intervals", "question family", "accuracy (%)"
+    figure, axes = _panels((1.6 + 1.5 * len(families), 4), labels)
     width = 0.82 / len(systems)
     for i, (system, table) in enumerate(zip(systems, tables, strict=True)):
         percent, low, high = 100 * table.loc[families, ["accuracy", "low", "high"]].to_numpy().T
@@ -64,9 +69,8 @@ def accuracy_by_family(results: pd.DataFrame, systems: Sequence[str], world: str
 def calls_by_family(results: pd.DataFrame, system: str, world: str = WORLD) -> Figure:
     """Tool calls per question in each family; above a bar, the share of questions with a call."""
     table = results.set_index(["system", "family"]).loc[system]
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     title = f"When {system} looks again, {world}"
-    axes = _panel(figure, title, "question family", "tool calls (count per question)")
+    figure, axes = _panels(SIZE_IN, (title, "question family", "tool calls (count per question)"))
     names = [f"{family}\nn = {n}" for family, n in table.n.items()]
     bars = axes.bar(names, table.calls_per_question, 0.62, color=BLUE)
     axes.bar_label(bars, [f"{100 * rate:.0f} % call" for rate in table.tool_call_rate], fontsize=9)
@@ -76,9 +80,8 @@ def calls_by_family(results: pd.DataFrame, system: str, world: str = WORLD) -> F
 
 def similarity_histogram(traces: Sequence[Trace], threshold: float, world: str = WORLD) -> Figure:
     """How similar right and wrong traces are to human reasoning, and where the filter cuts."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    title = f"What the filter keeps, {world}"
-    axes = _panel(figure, title, "similarity to human reasoning (cosine)", "traces (count)")
+    x = "similarity to human reasoning (cosine)"
+    figure, axes = _panels(SIZE_IN, (f"What the filter keeps, {world}", x, "traces (count)"))
     scores = [[min(t.similarity, 1.0) for t in traces if t.correct() is w] for w in (True, False)]
     edges = np.arange(np.floor(50 * min([threshold, *scores[0], *scores[1]])) - 1, 51) / 50
     names = [f"{name}, n = {len(s)}" for name, s in zip(("right", "wrong"), scores, strict=True)]
@@ -94,21 +97,21 @@ def roc_curve_figure(
     curve: pd.DataFrame, auc: float, threshold: float, world: str = WORLD
 ) -> Figure:
     """How well similarity tells right traces from wrong: ROC, and precision and recall."""
-    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
+    figure, roc, along = _panels(
+        (8.4, 4.2),
+        (f"Similarity as a judge, {world}", "wrong traces kept (%)", "right traces kept (%)"),
+        ("Along the threshold", "similarity threshold (cosine)", "share of traces (%)"),
+    )
     percent = 100 * curve.drop(columns="threshold")
     here = percent[curve.threshold >= threshold].iloc[-1]
     dot = {"marker": "o", "color": RED, "markersize": 8, "markeredgecolor": "white", "zorder": 5}
-    title = f"Similarity as a judge, {world}"
-    roc = _panel(figure, title, "wrong traces kept (%)", "right traces kept (%)", 121)
+    dot |= {"linestyle": "", "label": f"threshold {threshold:.2f}", "clip_on": False}
     roc.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=DASHED, label="chance")
     rates = percent.false_positive_rate, percent.true_positive_rate
     roc.plot(*rates, color=BLUE, linewidth=2, label=f"similarity, AUC = {auc:.2f}")
-    dot |= {"linestyle": "", "label": f"threshold {threshold:.2f}", "clip_on": False}
     roc.plot(here.false_positive_rate, here.true_positive_rate, **dot)
     roc.set(xlim=(0, 100), ylim=(0, 102))
     roc.legend(loc="lower right", **LEGEND)
-    title = "Along the threshold"
-    along = _panel(figure, title, "similarity threshold (cosine)", "share of traces (%)", 122)
     along.plot(curve.threshold, percent.precision, color=BLUE, label="precision: right of kept")
     along.plot(curve.threshold, percent.recall, "--", color=ORANGE, label="recall: kept of right")
     along.plot([threshold] * 2, here[["precision", "recall"]], **dot)
@@ -119,9 +122,8 @@ def roc_curve_figure(
 
 def loss_curve(log: Sequence[dict], world: str = WORLD) -> Figure:
     """Training and held-out loss against the step, from `trainer.state.log_history`."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    title = f"Learning from traces, {world}"
-    axes = _panel(figure, title, "optimiser step (count)", "loss (nats per assistant token)")
+    labels = "optimiser step (count)", "loss (nats per assistant token)"
+    figure, axes = _panels(SIZE_IN, (f"Learning from traces, {world}", *labels))
     for key, name, style in (("loss", "training", "-"), ("eval_loss", "held-out", "o--")):
         points = np.array([(entry["step"], entry[key]) for entry in log if key in entry])
         colour = BLUE if key == "loss" else ORANGE
@@ -150,18 +152,20 @@ def trace_figure(trace: Trace, columns: int = 8) -> Figure:
     y = _show(page, clip, y - 0.49, "overview", trace.overview, min(len(trace.overview), 24))
     calls = 0
     for step in trace.steps:
-        calls += step.kind == "call"
-        if step.kind == "call":
+        label, colour, said, font = "is told", RED, step.text, {}
+        if step.kind == "think":
+            label, colour = "thinks", GREY
+        elif step.kind == "call":
+            calls += 1
+            label, colour, font = f"call {calls}", ORANGE, {"family": "monospace"}
             given = ", ".join(f"{name}={value!r}" for name, value in step.arguments.items())
             said = f"{step.tool}({given})" if step.tool else step.text
-            y = _say(page, y, f"call {calls}", ORANGE, said, family="monospace")
         elif step.kind == "answer":
-            right, wrong = (GREEN, "✓ right"), (RED, f"✗ right is {LETTERS[answer]}")
-            colour, verdict = right if trace.correct() else wrong if answer >= 0 else (GREY, "")
-            y = _say(page, y, "answer", colour, f"{step.text}   {verdict}", weight="bold")
-        else:
-            label, colour = ("thinks", GREY) if step.kind == "think" else ("is told", RED)
-            y = _say(page, y, label, colour, step.text)
+            label, colour, font = "answer", GREEN if trace.correct() else RED, {"weight": "bold"}
+            said += "   ✓ right" if trace.correct() else f"   ✗ right is {LETTERS[answer]}"
+            if answer < 0:
+                colour, said = GREY, step.text
+        y = _say(page, y, label, colour, said, **font)
         if step.frames:
             y = _show(page, clip, y, f"sees {calls}", step.frames, columns)
             at_s = np.mean([f.time_s for f in step.frames])

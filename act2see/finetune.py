@@ -4,15 +4,15 @@ Works on traces and a checkpoint. Knows nothing of where traces come from. Super
 with LoRA is the paper's; rank, rates and the 4-bit base are our choice.
 """
 
+import resource
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from act2see.checkpoints import load_processor, load_student, mark_adapter, unwrapped
@@ -32,13 +32,12 @@ class Recipe:
     batch_size: int = 8
     accumulate: int = 1
     bf16: bool = False
-    gradient_checkpointing: bool = False
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: the adapter's folder, the log, memory in GB before and at the peak, time."""
+    """What a run left: the adapter, the log, peak memory before and after training, time."""
 
     adapter: Path
     log: list[dict]
@@ -126,7 +125,7 @@ def finetune(
         raise ValueError("there are 0 traces to train on; at least 1 is needed")
     processor = load_processor(checkpoint)
     model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
-    before_gb, began = memory_gb(), time.time()
+    before_gb, began = peak_memory_gb(), time.time()
     base = unwrapped(model)
     trainer = TraceTrainer(
         model=model,
@@ -134,7 +133,6 @@ def finetune(
         train_dataset=(training := TraceDataset(traces, processor, base, system)),
         eval_dataset=TraceDataset(held_out, processor, base, system) if held_out else None,
         data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id),
-        callbacks=[PeakMemory()],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.exists() else None)
     model.save_pretrained(folder / "adapter")
@@ -143,7 +141,7 @@ def finetune(
         adapter=folder / "adapter",
         log=trainer.state.log_history,
         before_gb=before_gb,
-        peak_gb=PeakMemory.peak_gb,
+        peak_gb=peak_memory_gb(),
         minutes=(time.time() - began) / 60,
         trained_tokens=sum(sum(x != -100 for x in e["labels"]) for e in training.examples),
         trainable_parameters=sum(w.numel() for w in model.parameters() if w.requires_grad),
@@ -160,26 +158,22 @@ def adapted(model, recipe: Recipe):
         target_modules=LANGUAGE_LAYERS,
         task_type="CAUSAL_LM",
     )
-    if recipe.gradient_checkpointing:
-        model.enable_input_require_grads()
     return get_peft_model(model, lora)
 
 
 def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments:
     """The Trainer's settings for a recipe."""
-    given = asdict(recipe)
     return TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=given["batch_size"],
-        per_device_eval_batch_size=given["batch_size"],
-        gradient_accumulation_steps=given["accumulate"],
-        learning_rate=given["learning_rate"],
-        num_train_epochs=given["epochs"],
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
+        learning_rate=recipe.learning_rate,
+        num_train_epochs=recipe.epochs,
         lr_scheduler_type="cosine",
         warmup_steps=0.05,
         max_grad_norm=1.0,
-        bf16=given["bf16"],
-        gradient_checkpointing=given["gradient_checkpointing"],
+        bf16=recipe.bf16,
         train_sampling_strategy="group_by_length",
         length_column_name="length",
         eval_strategy="epoch" if evaluate else "no",
@@ -188,22 +182,13 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         logging_steps=10,
         remove_unused_columns=False,
         report_to="none",
-        seed=given["seed"],
+        seed=recipe.seed,
         use_cpu=not torch.cuda.is_available(),
     )
 
 
-class PeakMemory(TrainerCallback):
-    """Keeps the highest memory seen at a step's end."""
-
-    peak_gb = 0.0
-
-    def on_step_end(self, args, state, control, **kwargs):
-        PeakMemory.peak_gb = max(PeakMemory.peak_gb, memory_gb())
-
-
-def memory_gb() -> float:
-    """GB in use: the GPU's peak where there is one, else this process's resident memory."""
+def peak_memory_gb() -> float:
+    """The most GB held so far: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    return psutil.Process().memory_info().rss / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

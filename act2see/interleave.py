@@ -95,7 +95,7 @@ def collect(
 ) -> list[Trace]:
     """The traces of all questions, in their order, kept in the JSONL file `path` as they finish.
 
-    What the file holds already of this policy, these tools and this question is not asked again:
+    What the file holds already of this policy, tools, overview and question is not asked again:
     run it once more after an interruption and it goes on.
     """
     kept = read_traces(path) if path.exists() else []
@@ -105,6 +105,7 @@ def collect(
         for t in kept
         if t.policy == policy.name
         and t.tools == list(toolbox.tools)
+        and len(t.overview) == budget.overview_frames
         and t.question == wanted.get(t.question.id)
     }
     missing = [q for q in questions if q.id not in done]

@@ -47,7 +47,7 @@ def similarity(
     if not traces:
         return []
     texts = [t.reasoning() for t in traces] + [t.question.reasoning for t in traces]
-    unique = sorted(set(texts), key=len)
+    unique = sorted(set(texts), key=lambda t: (len(t), t))
     vectors = dict(zip(unique, embed(unique), strict=True))
     return [
         trace.model_copy(update={"similarity": cosine(vectors[own], vectors[human])})

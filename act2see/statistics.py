@@ -27,8 +27,7 @@ def accuracy_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[floa
     """Accuracy, and the low and high end of its Wilson interval; nan three times for n = 0."""
     if n == 0:
         return nan, nan, nan
-    interval = binomtest(hits, n).proportion_ci(confidence, method="wilson")
-    return hits / n, float(interval.low), float(interval.high)
+    return hits / n, *map(float, binomtest(hits, n).proportion_ci(confidence, method="wilson"))
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
@@ -38,8 +37,8 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
     0.0625
     """
     change = _change(a, b)
-    won, lost = int((change > 0).sum()), int((change < 0).sum())
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    won, changed = int((change > 0).sum()), np.count_nonzero(change)
+    return float(binomtest(won, changed).pvalue) if changed else 1.0
 
 
 def paired_gain(
@@ -51,8 +50,8 @@ def paired_gain(
     questions cannot give. Percentile, since BCa turns to nan near that case.
     """
     change = _change(a, b)
-    gain = float(change.mean()) if change.size else nan
-    if change.size == 0 or np.ptp(change) == 0:
+    gain = _share(change.sum(), change.size)
+    if np.unique(change).size < 2:
         return gain, nan, nan
     drawn = bootstrap((change,), np.mean, n_resamples=resamples, method="percentile", rng=seed)
     return gain, *map(float, drawn.confidence_interval)
@@ -67,11 +66,12 @@ def _change(a: Sequence[bool], b: Sequence[bool]) -> np.ndarray:
 
 def trivial_answers(questions: Sequence[Question]) -> dict[str, list[int]]:
     """System -> option index per question, for six blind ways to answer; of ties the first."""
-    answers = {f"always_{letter.lower()}": [i] * len(questions) for i, letter in enumerate("ABCD")}
     lengths = [[len(option) for option in q.options] for q in questions]
-    answers["shortest"] = [of.index(min(of)) for of in lengths]
-    answers["longest"] = [of.index(max(of)) for of in lengths]
-    return answers
+    return {
+        **{f"always_{letter}": [i] * len(questions) for i, letter in enumerate("abcd")},
+        "shortest": [of.index(min(of)) for of in lengths],
+        "longest": [of.index(max(of)) for of in lengths],
+    }
 
 
 def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> pd.DataFrame:
@@ -80,22 +80,25 @@ def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> pd
     Rates lie in 0 … 1: tool_call_rate is the share of questions with a call, valid_call_rate of
     calls not answered with an error. unparsed and truncated count questions.
     """
-    calls = [(len(t.calls()), t.failed_calls()) for t in traces]
-    ends = [(t.correct(), t.letter() == "", t.truncated) for t in traces]
-    return _table(system, [t.question for t in traces], calls, ends, families)
+    facts = [
+        (len(t.calls()), t.failed_calls(), t.correct(), t.letter() == "", t.truncated)
+        for t in traces
+    ]
+    return _table(system, [t.question for t in traces], facts, families)
 
 
 def answers_summary(
     system: str, questions: Sequence[Question], answers: Sequence[int], families: Sequence[str]
 ) -> pd.DataFrame:
     """The rows of `summary` for option indices given without a dialogue; below 0 is unparsed."""
-    ends = [(0 <= a == q.answer, a < 0, False) for q, a in zip(questions, answers, strict=True)]
-    return _table(system, questions, [(0, 0)] * len(ends), ends, families)
+    pairs = zip(questions, answers, strict=True)
+    facts = [(0, 0, 0 <= answer == q.answer, answer < 0, False) for q, answer in pairs]
+    return _table(system, questions, facts, families)
 
 
-def _table(system: str, questions, calls, ends, families: Sequence[str]) -> pd.DataFrame:
-    """`calls`: made and failed; `ends`: correct, unparsed and truncated, of each question."""
-    table = np.array([(*c, *e) for c, e in zip(calls, ends, strict=True)], int).reshape(-1, 5)
+def _table(system: str, questions, facts, families: Sequence[str]) -> pd.DataFrame:
+    """`facts`: calls made, calls failed, correct, unparsed and truncated, of each question."""
+    table = np.array(facts, int).reshape(-1, 5)
     rows = []
     for family, members in [*((f, [f]) for f in families), ("all", families)]:
         chosen = table[[q.family in members for q in questions]]
@@ -139,8 +142,8 @@ def kept_statistics(traces: Sequence[Trace], threshold: float, by: str = "family
     facts = []
     for t in traces:
         drawn = [f.generated for s in t.steps for f in s.frames]
-        group, kept = getattr(t.question, by), t.similarity >= threshold
-        facts.append((group, kept, bool(drawn), any(drawn), t.correct(), len(t.calls())))
+        kept = (getattr(t.question, by), t.similarity >= threshold)
+        facts.append((*kept, bool(drawn), any(drawn), t.correct(), len(t.calls())))
     table = pd.DataFrame(facts, columns=[by, "kept", *shares]).astype({"kept": bool})
     rows = []
     for name, group in [*table.groupby(by, sort=False), ("all", table)]:
@@ -160,9 +163,10 @@ def roc(scores: Sequence[float], labels: Sequence[bool]) -> pd.DataFrame:
         false, true, threshold = roc_curve(labels, scores, pos_label=True, drop_intermediate=False)
         precision = precision_recall_curve(labels, scores, pos_label=True)[0][::-1]
     kept = [int((np.asarray(scores) >= t).sum()) for t in threshold]
-    names = "threshold precision recall true_positive_rate false_positive_rate kept"
-    values = (threshold, [nan, *precision[1:]], true, true, false, kept)
-    return pd.DataFrame(dict(zip(names.split(), values, strict=True)))
+    columns = "threshold precision recall true_positive_rate false_positive_rate kept".split()
+    return pd.DataFrame(
+        zip(threshold, [nan, *precision[1:]], true, true, false, kept), columns=columns
+    )
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:

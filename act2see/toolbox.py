@@ -15,38 +15,28 @@ import numpy as np
 from act2see.trace import Frame, Step, Trace
 from act2see.video import read_frames
 
-SCHEMAS = {
-    "retrieve_frames": {
-        "type": "function",
-        "function": {
-            "name": "retrieve_frames",
-            "description": "Real frames of the video between two times, closer together than "
-            "the overview; with a query, those that match it best.",
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    "start_s": {"type": "number"},
-                    "end_s": {"type": "number"},
-                    "query": {"type": "string"},
-                },
-                "required": ["start_s", "end_s"],
-            },
-        },
-    },
-    "generate_frame": {
-        "type": "function",
-        "function": {
-            "name": "generate_frame",
-            "description": "A hypothetical frame: the frame at a time, changed as the prompt says.",
-            "parameters": {
-                "type": "object",
-                "properties": {"prompt": {"type": "string"}, "time_s": {"type": "number"}},
-                "required": ["prompt", "time_s"],
-            },
-        },
-    },
-}
 SAME_MOMENT_S = 0.02
+DESCRIPTIONS = {
+    "retrieve_frames": "Real frames of the video between two times, closer together than "
+    "the overview; with a query, those that match it best.",
+    "generate_frame": "A hypothetical frame: the frame at a time, changed as the prompt says.",
+}
+ARGUMENTS = {
+    "retrieve_frames": {"start_s": "number", "end_s": "number", "query": "string"},
+    "generate_frame": {"prompt": "string", "time_s": "number"},
+}
+OPTIONAL = {"query"}
+
+
+def _schema(name: str) -> dict:
+    properties = {argument: {"type": kind} for argument, kind in ARGUMENTS[name].items()}
+    required = [argument for argument in properties if argument not in OPTIONAL]
+    parameters = {"type": "object", "properties": properties, "required": required}
+    function = {"name": name, "description": DESCRIPTIONS[name], "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+SCHEMAS = {name: _schema(name) for name in DESCRIPTIONS}
 
 
 class CallError(ValueError):
@@ -123,12 +113,11 @@ def read_call(raw: str) -> Step:
     try:
         call = json.loads(raw)
     except (json.JSONDecodeError, RecursionError):
-        return Step(kind="call", text=raw.strip())
-    arguments = call.get("arguments", {}) if isinstance(call, dict) else None
-    name = call.get("name") if isinstance(call, dict) else None
-    if not isinstance(arguments, dict) or not isinstance(name, str) or not name:
-        return Step(kind="call", text=raw.strip())
-    return Step(kind="call", tool=name, arguments=arguments)
+        call = None
+    match {"arguments": {}, **call} if isinstance(call, dict) else None:
+        case {"name": str(name), "arguments": dict(arguments)} if name:
+            return Step(kind="call", tool=name, arguments=arguments)
+    return Step(kind="call", text=raw.strip())
 
 
 def unreadable(raw: str) -> str:
@@ -144,21 +133,17 @@ def unreadable(raw: str) -> str:
 
 def check_arguments(tool: str, arguments: dict) -> None:
     """Raise CallError where arguments are missing, unknown, or of the wrong type."""
-    parameters = SCHEMAS[tool]["function"]["parameters"]
-    known = parameters["properties"]
-    for name in parameters["required"]:
-        if name not in arguments:
+    known = ARGUMENTS[tool]
+    for name in known:
+        if name not in OPTIONAL | arguments.keys():
             raise CallError(f"{tool} needs {name}.")
     for name, value in arguments.items():
         if name not in known:
             raise CallError(f"{tool} knows no {name!r}; it takes {', '.join(known)}.")
-        if known[name]["type"] == "string" and not isinstance(value, str):
-            raise CallError(f"{name} is {_short(value)}; it must be a text.")
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if known[name]["type"] == "number" and not (number and math.isfinite(value)):
-            raise CallError(f"{name} is {_short(value)}; it must be a number.")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:40] + "…"
+        kind, right = "text", isinstance(value, str)
+        if known[name] == "number":
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            kind, right = "number", number and math.isfinite(value)
+        if not right:
+            shown = repr(value)[:40] + "…" * (len(repr(value)) > 40)
+            raise CallError(f"{name} is {shown}; it must be a {kind}.")

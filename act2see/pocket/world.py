@@ -12,9 +12,9 @@ the `OVERVIEW_FRAMES` evenly spaced overview times: whoever wants to know has to
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 SIDE_PX = 96
@@ -23,16 +23,14 @@ OVERVIEW_FRAMES = 8
 SHAPES = ("disc", "square", "triangle", "cross")
 PLACES = {"top": (0, 1), "left": (1, 0), "right": (1, 2), "bottom": (2, 1)}
 RGB = {
-    "red": (222, 42, 42),
-    "yellow": (236, 208, 44),
-    "green": (38, 178, 66),
-    "cyan": (52, 206, 216),
-    "blue": (48, 76, 226),
-    "purple": (170, 58, 196),
-}
+    "red": (222, 42, 42), "yellow": (236, 208, 44), "green": (38, 178, 66),
+    "cyan": (52, 206, 216), "blue": (48, 76, 226), "purple": (170, 58, 196),
+}  # fmt: skip
 COLOURS = tuple(RGB)
 WHITE = (252, 252, 252)
 CELL_PX = SIDE_PX // 3
+BRIEF_S = 0.625
+Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,10 @@ class Event:
     radius_px: float = 11.0
     window_s: float = 0.0
 
+    def during(self, time_s):
+        """Whether it is on screen at this moment, or at each of an array of moments."""
+        return (self.start_s <= time_s) & (time_s < self.end_s)
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -77,7 +79,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip's whole truth. Times in seconds from its start; `order_window_s` is 4 s long."""
+    """One clip's whole truth. Times in seconds from its start; `order_window_s` is 4 s long.
+
+    The first event is the visit at the wall's change.
+    """
 
     seed: int
     duration_s: float
@@ -99,12 +104,11 @@ class Scene:
         """Everything that a perfect eye reads off the frame at `time_s`."""
         things = {t.shape: (t.colour, t.place) for t in self.things}
         visitor = None
-        for event in self.events:
-            if event.start_s <= time_s < event.end_s:
-                if event.kind == "visit":
-                    visitor = (event.shape, event.colour)
-                else:
-                    things[event.shape] = (event.colour, things[event.shape][1])
+        for event in (e for e in self.events if e.during(time_s)):
+            if event.kind == "visit":
+                visitor = (event.shape, event.colour)
+            else:
+                things[event.shape] = (event.colour, things[event.shape][1])
         return Facts(self.wall_at(time_s), things, visitor)
 
     def overview_times(self, frames: int = OVERVIEW_FRAMES) -> np.ndarray:
@@ -117,44 +121,46 @@ def sample_scene(seed: int) -> Scene:
     rng = np.random.default_rng([seed, 0xAC7])
     duration_s = float(rng.choice([24, 32, 40]))
     count = int(rng.integers(2, 5))
-    shapes = [str(s) for s in rng.permutation(SHAPES)[:count]]
-    colours = [str(c) for c in rng.permutation(COLOURS)[:count]]
-    places = [str(p) for p in rng.permutation(list(PLACES))[:count]]
-    things = tuple(
-        Thing(
-            shape, colour, place, _jitter(rng, RGB[colour]),
-            radius_px=float(rng.uniform(9, 12.5)),
-            drift_px=(float(rng.uniform(0, 2.5)), float(rng.uniform(0, 2.5))),
-            drift_hz=(float(rng.uniform(0.05, 0.6)), float(rng.uniform(0.05, 0.6))),
-            phase=(float(rng.uniform(0, 6.28)), float(rng.uniform(0, 6.28))),
-        )
-        for shape, colour, place in zip(shapes, colours, places, strict=True)
-    )  # fmt: skip
+    shapes, *rest = (rng.permutation(list(x))[:count].tolist() for x in (SHAPES, COLOURS, PLACES))
+    things = []
+    for shape, colour, place in zip(shapes, *rest, strict=True):
+        looks = _looks(rng, colour)
+        drift = [tuple(rng.uniform(*s, 2).tolist()) for s in ((0, 2.5), (0.05, 0.6), (0, 6.28))]
+        things.append(Thing(shape, colour, place, *looks, *drift))
     change_s, slots, order_start_s = _schedule(rng, duration_s)
-    visitor = (str(rng.choice(SHAPES)), str(rng.choice(COLOURS)))
-    events = [_visit(rng, change_s - 0.25, *visitor)]
+    shape, colour = str(rng.choice(SHAPES)), str(rng.choice(COLOURS))
+    events = [_event("visit", change_s - 0.25, shape, colour, *_looks(rng, colour))]
     turning = things[int(rng.integers(count))]
-    turned = rng.permutation([c for c in COLOURS if c != turning.colour])[:2]
+    turned = rng.permutation([c for c in COLOURS if c != turning.colour])[:2].tolist()
     for slot, colour in zip(slots[:2], turned, strict=True):
         start_s = _inside(rng, slot, duration_s)
-        rgb = _jitter(rng, RGB[str(colour)])
-        looks = (turning.shape, str(colour), rgb)
-        events.append(Event("turn", start_s, start_s + 0.625, *looks, window_s=slot))
+        looks = (turning.shape, colour, _jitter(rng, RGB[colour]))
+        events.append(_event("turn", start_s, *looks, window_s=slot))
     for slot in slots[2:4]:
-        looks = (str(rng.choice(SHAPES)), str(rng.choice(COLOURS)))
-        events.append(_visit(rng, _inside(rng, slot, duration_s), *looks, window_s=slot))
+        shape, colour = str(rng.choice(SHAPES)), str(rng.choice(COLOURS))
+        start_s = _inside(rng, slot, duration_s)
+        events.append(_event("visit", start_s, shape, colour, *_looks(rng, colour), slot))
     pair = tuple(shapes[i] for i in rng.permutation(count)[:2])
-    events += _whites(rng, order_start_s, duration_s, pair)
-    tint = rng.uniform(-12, 12, (2, 3))
-    levels = {"dark": rng.uniform(16, 50), "light": rng.uniform(126, 165)}
-    wall_rgb = {w: tuple(level + t) for (w, level), t in zip(levels.items(), tint, strict=True)}
+    events += [_event("white", *white) for white in _whites(rng, order_start_s, duration_s, pair)]
+    tint, dark, light = rng.uniform(-12, 12, (2, 3)), rng.uniform(16, 50), rng.uniform(126, 165)
+    wall_rgb = {"dark": tuple(dark + tint[0]), "light": tuple(light + tint[1])}
+    wall = str(rng.choice(["dark", "light"]))
     return Scene(
-        seed, duration_s, things, tuple(events), str(rng.choice(["dark", "light"])), change_s,
-        wall_rgb, tuple(rng.uniform(-14, 14, 2)), (order_start_s, order_start_s + 4.0), pair,
+        seed, duration_s, tuple(things), tuple(events), wall, change_s, wall_rgb,
+        tuple(rng.uniform(-14, 14, 2)), (order_start_s, order_start_s + 4.0), pair,
     )  # fmt: skip
 
 
-def _schedule(rng: np.random.Generator, duration_s: float):
+def _event(kind: str, start_s: float, *looks, **more) -> Event:
+    return Event(kind, start_s, start_s + BRIEF_S, *looks, **more)
+
+
+def _looks(rng: Rng, colour: str) -> tuple[tuple[int, int, int], float]:
+    """A shade of the colour, and a radius in pixels."""
+    return _jitter(rng, RGB[colour]), float(rng.uniform(9, 12.5))
+
+
+def _schedule(rng: Rng, duration_s: float):
     """When things happen: the wall's change, four 2 s slots, the start of a 4 s order window.
 
     Slots neither overlap each other nor reach into the gap between the two overview frames around
@@ -163,16 +169,16 @@ def _schedule(rng: np.random.Generator, duration_s: float):
     gap_s = duration_s / OVERVIEW_FRAMES
     gap = int(rng.integers(OVERVIEW_FRAMES - 1))
     low_s, high_s = (gap + 0.5) * gap_s, (gap + 1.5) * gap_s
-    change_s = _grid(rng.uniform(low_s + 0.6, high_s - 0.6))
+    change_s = round(rng.uniform(low_s + 0.6, high_s - 0.6) * FPS) / FPS
     starts = [float(s) for s in range(int(rng.integers(2)), int(duration_s) - 1, 2)]
     free = [s for s in starts if s + 2 <= low_s or s >= high_s]
     doubles = [s for s in free if s + 2 in free]
     order_start_s = doubles[int(rng.integers(len(doubles)))]
-    free = [s for s in free if s not in (order_start_s, order_start_s + 2)]
-    return change_s, [free[i] for i in rng.permutation(len(free))[:4]], order_start_s
+    slots = rng.permutation([s for s in free if s not in (order_start_s, order_start_s + 2)])[:4]
+    return change_s, slots.tolist(), order_start_s
 
 
-def _inside(rng: np.random.Generator, slot_s: float, duration_s: float) -> float:
+def _inside(rng: Rng, slot_s: float, duration_s: float) -> float:
     """Start of a 0.625 s event inside [slot, slot + 2] that no overview frame sees."""
     overview = (np.arange(OVERVIEW_FRAMES) + 0.5) * duration_s / OVERVIEW_FRAMES
     starts = slot_s + np.arange(1, 11) / FPS
@@ -180,37 +186,24 @@ def _inside(rng: np.random.Generator, slot_s: float, duration_s: float) -> float
     return float(rng.choice(clear))
 
 
-def _visit(rng, start_s: float, shape: str, colour: str, window_s: float = 0.0) -> Event:
-    rgb, radius_px = _jitter(rng, RGB[colour]), float(rng.uniform(9, 12.5))
-    return Event("visit", start_s, start_s + 0.625, shape, colour, rgb, radius_px, window_s)
-
-
-def _whites(rng, start_s: float, duration_s: float, pair: tuple[str, str]) -> list[Event]:
-    """First, second, both or neither of a pair turns white first, each as likely as the others."""
+def _whites(rng: Rng, start_s: float, duration_s: float, pair: tuple[str, str]) -> list[tuple]:
+    """(start, shape) of what turns white: first, second, both or neither of a pair comes first."""
     outcome = int(rng.integers(4))
     if outcome == 3:
         return []
     if outcome == 2:
         at_s = _inside(rng, start_s + 2 * int(rng.integers(2)), duration_s)
-        return [Event("white", at_s, at_s + 0.625, shape) for shape in pair]
+        return [(at_s, shape) for shape in pair]
     first, second = (pair, pair[::-1])[outcome]
-    early_s = _inside(rng, start_s, duration_s)
-    late_s = _inside(rng, start_s + 2, duration_s)
+    early_s, late_s = (_inside(rng, at_s, duration_s) for at_s in (start_s, start_s + 2))
     alone = rng.random()
-    if alone < 0.25:
-        return [Event("white", early_s, early_s + 0.625, first)]
     if alone < 0.5:
-        return [Event("white", late_s, late_s + 0.625, first)]
-    pairs = [Event("white", early_s, early_s + 0.625, first)]
-    return [*pairs, Event("white", late_s, late_s + 0.625, second)]
+        return [(early_s if alone < 0.25 else late_s, first)]
+    return [(early_s, first), (late_s, second)]
 
 
-def _grid(time_s: float) -> float:
-    return float(round(time_s * FPS) / FPS)
-
-
-def _jitter(rng: np.random.Generator, rgb: tuple[int, int, int]) -> tuple[int, int, int]:
-    return tuple(int(v) for v in np.clip(np.array(rgb) + rng.integers(-14, 15, 3), 0, 255))
+def _jitter(rng: Rng, rgb: tuple[int, int, int]) -> tuple[int, int, int]:
+    return tuple(np.clip(np.add(rgb, rng.integers(-14, 15, 3)), 0, 255).tolist())
 
 
 def render(scene: Scene, times_s: np.ndarray) -> np.ndarray:
@@ -221,20 +214,19 @@ def render(scene: Scene, times_s: np.ndarray) -> np.ndarray:
     walls = {w: shade[..., None] + np.array(rgb) for w, rgb in scene.wall_rgb.items()}
     frames = np.stack([walls[scene.wall_at(t)] for t in times_s])
     for thing in scene.things:
-        rgb = np.repeat(np.array(thing.rgb, float)[None], len(times_s), 0)
+        rgb = np.tile(np.array(thing.rgb, float), (len(times_s), 1))
         for event in scene.events:
             if event.kind != "visit" and event.shape == thing.shape:
-                rgb[(times_s >= event.start_s) & (times_s < event.end_s)] = event.rgb
+                rgb[event.during(times_s)] = event.rgb
         angle = 2 * np.pi * np.outer(times_s, thing.drift_hz) + np.array(thing.phase)
         offset = np.array(thing.drift_px) * np.sin(angle)
         _paint(frames, PLACES[thing.place], thing.shape, thing.radius_px, offset, rgb)
+    still = np.zeros((1, 2))
     for event in scene.events:
-        on = (times_s >= event.start_s) & (times_s < event.end_s)
-        if event.kind == "visit" and on.any():
-            part = frames[on]
-            rgb = np.repeat(np.array(event.rgb, float)[None], len(part), 0)
-            _paint(part, (1, 1), event.shape, event.radius_px, np.zeros((len(part), 2)), rgb)
-            frames[on] = part
+        if event.kind == "visit":
+            part = frames[event.during(times_s)]
+            _paint(part, (1, 1), event.shape, event.radius_px, still, np.array([event.rgb]))
+            frames[event.during(times_s)] = part
     return np.clip(frames, 0, 255).astype(np.uint8)
 
 
@@ -242,8 +234,7 @@ def _paint(frames, cell, shape: str, radius_px: float, offset, rgb) -> None:
     """Draw one outlined shape into its cell of every frame, in place, with soft edges."""
     row, column = cell[0] * CELL_PX, cell[1] * CELL_PX
     y, x = np.mgrid[:CELL_PX, :CELL_PX] - (CELL_PX - 1) / 2
-    y = y[None] - offset[:, 1, None, None]
-    x = x[None] - offset[:, 0, None, None]
+    x, y = x - offset[:, 0, None, None], y - offset[:, 1, None, None]
     distance = _distance(shape, x, y, radius_px)
     patch = frames[:, row : row + CELL_PX, column : column + CELL_PX]
     for edge_px, ink in ((1.5, np.zeros_like(rgb)), (0.0, rgb)):
@@ -259,9 +250,8 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
         return np.maximum(abs(x), abs(y)) - 0.85 * r
     if shape == "triangle":
         return np.maximum(0.89 * abs(x) - 0.45 * (y + r), y - 0.8 * r)
-    bar, arm = 0.36 * r, r
-    across = np.maximum(abs(x) - arm, abs(y) - bar)
-    return np.minimum(across, np.maximum(abs(y) - arm, abs(x) - bar))
+    x, y, bar = abs(x), abs(y), 0.36 * r
+    return np.minimum(np.maximum(x - r, y - bar), np.maximum(y - r, x - bar))
 
 
 def write_clip(scene: Scene, path: Path) -> Path:
@@ -269,20 +259,14 @@ def write_clip(scene: Scene, path: Path) -> Path:
 
     Written beside and moved into place, so that a half-written clip never bears the name.
     """
-    import av
-
     frames = render(scene, np.arange(int(scene.duration_s * FPS)) / FPS)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.mp4")
     with av.open(str(partial), "w") as container:
         options = {"crf": "14", "preset": "veryfast", "threads": "1"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.width = stream.height = SIDE_PX
-        stream.pix_fmt = "yuv420p"
-        stream.time_base = Fraction(1, FPS)
+        stream.width, stream.height, stream.pix_fmt = SIDE_PX, SIDE_PX, "yuv420p"
         for image in frames:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
     return partial.replace(path)

@@ -42,20 +42,23 @@ class Turn:
     """One turn of the teacher about one trace."""
 
     def __init__(self, trace: Trace, policy: OraclePolicy):
-        self.trace, self.question = trace, trace.question
-        truth = trace.question.truth
-        self.kind, self.shape = truth["kind"].split("_")[0], truth.get("shape", "")
-        self.scene = sample_scene(truth["seed"])
+        self.trace, self.question, truth = trace, trace.question, trace.question.truth
+        self.kind, self.shape = truth["kind"], truth.get("shape", "")
+        self.windows, self.scene = truth["windows"], sample_scene(truth["seed"])
         rng = np.random.default_rng([truth["seed"], policy.seed, 99])
         wrong = [policy.wrong_window, policy.misread, policy.jump, policy.wander]
         self.mistake = MISTAKES[int(rng.choice(5, p=[1 - sum(wrong), *wrong]))]
         self.chance = rng.random(4)
-        self.swap = dict(zip(COLOURS, np.roll(COLOURS, int(rng.integers(1, 6))), strict=True))
+        mixed = np.roll(COLOURS, int(rng.integers(1, 6))).tolist()
+        self.swap = dict(zip(COLOURS, mixed, strict=True))
         self.turn = sum(s.kind == "think" for s in trace.steps)
 
     def reply(self) -> Reply:
         """Think about what is newly shown, then ask for more or answer."""
-        reply = self._static() if self.question.family == "static" else self._looking()
+        if self.question.family == "static":
+            reply = self._static()
+        else:
+            reply = self._look_again() if self.turn else self._look_first()
         if self.mistake == "wander" and self.turn == 0:
             aside = [language.wall(self._see(f)) for f in self.trace.overview[:3]]
             more = " ".join(f"i wonder about the wall. {said} it may not matter." for said in aside)
@@ -70,88 +73,71 @@ class Turn:
         """The shape asked about is in every frame: say what it is like and answer."""
         if self.mistake == "wrong_window" and self.turn == 0:
             return self._ask("", 2.0, 4.0)
-        colour, place = self._see(self.trace.overview[0]).things[self.shape]
-        asked = {"colour": colour, "shape": self.shape, "place": place}[self.question.truth["kind"]]
         if self.mistake == "jump":
-            return self._guess("")
+            return self._conclude("")
+        colour, place = self._see(self.trace.overview[0]).things[self.shape]
+        asked = {"colour": colour, "shape": self.shape, "place": place}[self.kind]
         return self._conclude(f"the {self.shape} is {colour}, {place}.", asked)
 
-    def _looking(self) -> Reply:
-        """Read the frames that matter; answer when they show it, else look where they may."""
-        family = self.question.family
-        windows = self.question.truth["windows"]
-        if self.turn == 0:
-            thinking = self._first_reading()
-            if self.mistake == "jump":
-                return self._guess(thinking)
-            start_s, end_s = windows[0]
-            if self.mistake == "wrong_window":
-                start_s, end_s = self._elsewhere(start_s, end_s)
-            if family == "order":
-                low, high = windows[0][0], windows[1][1]
-                middle = f"the middle of {low:.1f} and {high:.1f} is {(low + high) / 2:.1f}."
-                thinking = f"{thinking} {middle}"
-            return self._ask(f"{thinking} {language.UNSEEN}".strip(), start_s, end_s)
-        thinking = self._timeline(self._new_frames())
-        if self.mistake == "wrong_window" and self.turn == 1:
-            if self.chance[1] < 0.5:
-                return self._guess(thinking)
-            return self._ask(f"{thinking} {language.UNSEEN}".strip(), *windows[0])
-        asked = sum(s.kind == "call" for s in self.trace.steps) - (self.mistake == "wrong_window")
-        if family == "order" and asked == 1:
-            return self._ask(thinking, *windows[1])
-        found = self._found()
-        if found:
-            return self._conclude(thinking, found)
-        if family == "search" and asked == 1:
-            return self._ask(f"{thinking} {language.UNSEEN}".strip(), *self._around_change())
-        return self._guess(thinking)
+    def _look_first(self) -> Reply:
+        """Read walls up to the change, or the frames inside the windows; then ask for more."""
+        (start_s, end_s), last_s = self.windows[0], self.windows[-1][1]
+        frames = self.trace.overview
+        if self.kind == "search":
+            after = sum(f.time_s < self.scene.wall_change_s for f in frames) + 1
+            thinking = self._timeline("wall", frames[:after])
+        else:
+            frames = [f for f in frames if start_s <= f.time_s <= last_s]
+            thinking = self._timeline(self.kind, frames)
+        if self.mistake == "jump":
+            return self._conclude(thinking)
+        if self.kind == "white":
+            middle_s = (start_s + last_s) / 2
+            thinking += f" the middle of {start_s:.1f} and {last_s:.1f} is {middle_s:.1f}."
+        shift_s = 0
+        if self.mistake == "wrong_window":  # one as long, several seconds away, inside the clip
+            away_s = 4 + int(self.chance[2] * 6)
+            inside = end_s + away_s <= self.scene.duration_s
+            shift_s = away_s if inside else -min(away_s, start_s)
+        return self._ask(f"{thinking} {language.UNSEEN}", start_s + shift_s, end_s + shift_s)
 
-    def _first_reading(self) -> str:
-        """What the overview says: walls up to the change, or the frames inside the windows."""
-        if self.question.family == "search":
-            after = sum(f.time_s < self.scene.wall_change_s for f in self.trace.overview) + 1
-            walls = [(f.time_s, self._see(f)) for f in self.trace.overview[:after]]
-            return language.timeline("wall", "", walls)
-        windows = self.question.truth["windows"]
-        low, high = windows[0][0], windows[-1][1]
-        return self._timeline([f for f in self.trace.overview if low <= f.time_s <= high])
+    def _look_again(self) -> Reply:
+        """Read the frames newly shown; answer when they show it, else look where they may."""
+        thinking = self._timeline(self.kind, self.trace.steps[-1].frames)
+        unseen = f"{thinking} {language.UNSEEN}"
+        lost = self.mistake == "wrong_window"
+        if lost and self.turn == 1:
+            guesses = self.chance[1] < 0.5
+            return self._conclude(thinking) if guesses else self._ask(unseen, *self.windows[0])
+        asked = len(self.trace.calls()) - lost
+        if self.kind == "white" and asked == 1:
+            return self._ask(thinking, *self.windows[1])
+        found = self._found()
+        if self.kind == "search" and asked == 1 and not found:
+            times = sorted(f.time_s for f in self.trace.frames())
+            after = sum(t < self.scene.wall_change_s for t in times)
+            return self._ask(unseen, times[after - 1], times[after])
+        return self._conclude(thinking, found)
 
     def _found(self) -> str:
         """The option that the frames shown since the overview reveal, "" if none does."""
-        frames = sorted((f for s in self.trace.steps for f in s.frames), key=lambda f: f.time_s)
-        facts = [(f.time_s, self._see(f)) for f in frames]
-        if self.question.family == "order":
-            pair = self.scene.order_shapes
-            for _, seen in facts:
-                white = [s for s in pair if seen.things[s][0] == "white"]
+        usual = {t.shape: t.colour for t in self.scene.things}
+        low_s, high_s = self.windows[0]
+        shown = (f for s in self.trace.steps for f in s.frames)
+        for frame in sorted(shown, key=lambda f: f.time_s):
+            seen = self._see(frame)
+            inside = low_s <= frame.time_s <= high_s
+            if self.kind == "white":
+                white = [s for s in self.scene.order_shapes if seen.things[s][0] == "white"]
                 if white:
                     return "both" if len(white) == 2 else white[0]
-            return "neither"
-        usual = {t.shape: t.colour for t in self.scene.things}
-        low, high = self.question.truth["windows"][0]
-        for time_s, seen in facts:
-            if not low <= time_s <= high:
-                continue
-            colour = seen.things[self.shape][0] if self.kind == "turn" else "white"
-            if colour not in (usual.get(self.shape), "white"):
-                return colour
-            if self.kind != "turn" and seen.visitor:
+            elif self.kind == "turn" and inside:
+                colour = seen.things[self.shape][0]
+                if colour not in (usual[self.shape], "white"):
+                    return colour
+            elif seen.visitor and inside:
                 return next((x for x in seen.visitor if x in self.question.options), "")
-        return ""
-
-    def _around_change(self) -> tuple[float, float]:
-        """The closest frames shown before and after the wall's change."""
-        times = sorted(f.time_s for f in self.trace.frames())
-        after = sum(t < self.scene.wall_change_s for t in times)
-        return times[after - 1], times[after]
-
-    def _elsewhere(self, start_s: float, end_s: float) -> tuple[float, float]:
-        """A window as long, several seconds away, inside the clip."""
-        away = 4 + int(self.chance[2] * 6)
-        room = end_s + away <= self.scene.duration_s
-        shift = away if room else -min(away, start_s)
-        return start_s + shift, end_s + shift
+        return "neither" if self.kind == "white" else ""
 
     def _see(self, frame: Frame) -> Facts:
         """The facts of a frame, one colour confused with another where the teacher misreads."""
@@ -159,32 +145,21 @@ class Turn:
         asked_for = any(frame is f for s in self.trace.steps for f in s.frames)
         if self.mistake != "misread" or not (asked_for or self.question.family == "static"):
             return facts
-        things = {s: (str(self.swap.get(c, c)), p) for s, (c, p) in facts.things.items()}
-        visitor = facts.visitor and (facts.visitor[0], str(self.swap[facts.visitor[1]]))
+        things = {s: (self.swap.get(c, c), p) for s, (c, p) in facts.things.items()}
+        visitor = facts.visitor and (facts.visitor[0], self.swap[facts.visitor[1]])
         return Facts(facts.wall, things, visitor)
 
-    def _new_frames(self) -> list[Frame]:
-        return self.trace.steps[-1].frames
-
-    def _timeline(self, frames: list[Frame]) -> str:
-        return language.timeline(self.kind, self.shape, [(f.time_s, self._see(f)) for f in frames])
+    def _timeline(self, kind: str, frames: list[Frame]) -> str:
+        return language.timeline(kind, self.shape, [(f.time_s, self._see(f)) for f in frames])
 
     def _ask(self, thinking: str, start_s: float, end_s: float) -> Reply:
-        start_s, end_s = round(start_s, 1), round(end_s, 1)
-        window = {"start_s": start_s, "end_s": end_s}
+        window = {"start_s": round(start_s, 1), "end_s": round(end_s, 1)}
         call = Step(kind="call", tool="retrieve_frames", arguments=window)
-        return Reply(f"{thinking} {language.look(start_s, end_s)}".strip(), [call])
+        return Reply(f"{thinking} {language.look(*window.values())}".strip(), [call])
 
-    def _conclude(self, thinking: str, answer: str) -> Reply:
+    def _conclude(self, thinking: str, answer: str = "") -> Reply:
+        """The answer with its reason; a guess where it is no option."""
         options = self.question.options
-        if answer not in options:
-            return self._guess(thinking)
-        ending = language.conclusion(answer, options)
-        return Reply(
-            f"{thinking} {ending}".strip(), answer=f"Answer: {LETTERS[options.index(answer)]}"
-        )
-
-    def _guess(self, thinking: str) -> Reply:
-        number = self.guess()
-        ending = language.conclusion(self.question.options[number], self.question.options)
-        return Reply(f"{thinking} {ending}".strip(), answer=f"Answer: {LETTERS[number]}")
+        answer = answer if answer in options else options[self.guess()]
+        ending, letter = language.conclusion(answer, options), LETTERS[options.index(answer)]
+        return Reply(f"{thinking} {ending}".strip(), answer=f"Answer: {letter}")

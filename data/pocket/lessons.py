@@ -60,6 +60,32 @@ def single_frame(rng: np.random.Generator) -> Lesson:
     return lesson
 
 
+def descriptions(rng: np.random.Generator) -> Lesson:
+    """One to five frames, up to three of them described in full: dense lessons in seeing."""
+    scene = _scene(rng)
+    count = 1 if rng.random() < 0.6 else int(rng.integers(2, 6))
+    times = sorted({_moment(scene, rng) for _ in range(count)})
+    lesson = Lesson(scene)
+    shown = times
+    for time_s in rng.permutation(times)[:3]:
+        lesson.user(f"describe the frame at {time_s:.1f} seconds.", shown)
+        told = language.description(scene.facts(float(time_s)))
+        lesson.assistant(f"i look at the frame at {time_s:.1f} seconds.", told)
+        shown = []
+    return lesson
+
+
+def overview_frames(rng: np.random.Generator) -> Lesson:
+    """An overview and three questions about what stays the same all along."""
+    scene = _scene(rng)
+    lesson = Lesson(scene)
+    count = 8 if rng.random() < 0.8 else int(rng.integers(4, 17))
+    _usual(lesson, scene, rng, list(scene.overview_times(count)))
+    _usual(lesson, scene, rng, [])
+    _usual(lesson, scene, rng, [])
+    return lesson
+
+
 def several_frames(rng: np.random.Generator) -> Lesson:
     """Frames of an overview, of a window around an event, or both, and questions about them."""
     scene = _scene(rng)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lessons import Lesson, several_frames, single_frame, words_only
+from lessons import Lesson, descriptions, overview_frames, several_frames, single_frame, words_only
 from models import FRAME_TOKENS, build_model, build_processor
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
@@ -22,7 +22,12 @@ from act2see.pocket import language
 from act2see.pocket.world import render
 from act2see.toolbox import SCHEMAS
 
-BATCHES = ((single_frame, 20), (several_frames, 16), (words_only, 12))
+# From which step on, which lessons, how many of each a step.
+STAGES = (
+    (0, ((single_frame, 20), (several_frames, 16), (words_only, 12))),
+    (300, ((descriptions, 64),)),
+    (540, ((descriptions, 20), (single_frame, 12), (several_frames, 16), (overview_frames, 8))),
+)
 
 
 class Lessons(Dataset):
@@ -37,10 +42,15 @@ class Lessons(Dataset):
     def __getitem__(self, step: int) -> list[dict[str, torch.Tensor]]:
         rng = np.random.default_rng([self.seed, step])
         batches = []
-        for make, count in BATCHES:
+        for make, count in lessons_at(step):
             lessons = sorted((make(rng) for _ in range(count)), key=lambda x: len(x.text))
             batches += [lessons[: count // 2], lessons[count // 2 :]]
         return [collate(lessons, self.processor) for lessons in batches]
+
+
+def lessons_at(step: int):
+    """(kind of lesson, how many) at this step."""
+    return [lessons for first, lessons in STAGES if first <= step][-1]
 
 
 def collate(lessons: list[Lesson], processor) -> dict[str, torch.Tensor]:
@@ -92,7 +102,7 @@ def loss_and_hits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, 
 def corpus(seed: int, lessons: int = 600) -> list[str]:
     """Texts that the tokenizer learns from: lessons, the tools' schemas, the words of looking."""
     rng = np.random.default_rng([seed, 1])
-    makers = [make for make, _ in BATCHES]
+    makers = [make for make, _ in STAGES[0][1]]
     texts = [makers[i % 3](rng).text for i in range(lessons)]
     more = [json.dumps(s) for s in SCHEMAS.values()] + [
         f"{language.UNSEEN} {language.look(7.0, 9.0)}",
@@ -141,7 +151,7 @@ def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every:
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = lr * scale
-        report = [learn(model, batch) for batch in batches]
+        report = [learn(model, batch, len(batches)) for batch in batches]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
             optim.step()
@@ -158,12 +168,12 @@ def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every:
     finish(folder, model, processor, seed, steps, before_s + time.time() - began)
 
 
-def learn(model, batch) -> tuple[float, float]:
+def learn(model, batch, parts: int) -> tuple[float, float]:
     """One backward pass; (loss, share of trained tokens predicted right)."""
     with torch.autocast("cpu", torch.bfloat16):
         loss, hits, count = loss_and_hits(model, batch)
-    (loss / len(BATCHES)).backward()
-    return float(loss), hits / count
+    (2 * loss / parts).backward()  # gradients of about one before clipping
+    return float(loss.detach()), hits / count
 
 
 def schedule(step: int, steps: int) -> float:

@@ -1,0 +1,37 @@
+"""What several tests share: a few questions with their clips, made once, and the shipped base."""
+
+import pytest
+
+from act2see.checkpoints import load_processor, load_student
+from act2see.interleave import Budget, interleave
+from act2see.pocket.questions import pocket_questions
+from act2see.policies.oracle import OraclePolicy
+from act2see.profiles import PROFILES
+
+BASE = PROFILES["pocket"].student
+TOOLBOX = PROFILES["pocket"].toolbox
+
+
+@pytest.fixture(scope="session")
+def questions(tmp_path_factory):
+    """Eight questions, two of each family, with clips on disk."""
+    return pocket_questions("validation", 123, 8, tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def traces(questions):
+    """The faultless teacher's traces of `questions`, in their order."""
+    teacher = OraclePolicy(wrong_window=0, misread=0, jump=0, wander=0)
+    done = {t.question.id: t for t in interleave(questions, teacher, TOOLBOX, Budget())}
+    return [done[q.id] for q in questions]
+
+
+@pytest.fixture(scope="session")
+def processor():
+    return load_processor(BASE)
+
+
+@pytest.fixture(scope="session")
+def base():
+    """The shipped base model, not quantised."""
+    return load_student(BASE, four_bit=False)

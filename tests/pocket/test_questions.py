@@ -1,0 +1,89 @@
+from collections import Counter
+
+import pytest
+
+from act2see.pocket.questions import FAMILIES, SPLITS, ask, pocket_questions, scene_seed
+from act2see.pocket.world import sample_scene
+from act2see.statistics import trivial_answers
+
+
+def many(count: int, seed: int = 5):
+    return [
+        ask(sample_scene(scene_seed("test", seed, i)), FAMILIES[i % 4], "", letter=i // 4 % 4)
+        for i in range(count)
+    ]
+
+
+def test_no_letter_and_no_length_gives_an_answer_away():
+    questions = many(4000)
+    for family in FAMILIES:
+        own = [q for q in questions if q.family == family]
+        assert set(Counter(q.answer for q in own).values()) == {250}
+    for name, answers in trivial_answers(questions).items():
+        share = sum(a == q.answer for a, q in zip(answers, questions, strict=True)) / 4000
+        assert abs(share - 0.25) < 0.03, name
+
+
+def test_four_different_options_with_one_that_is_true():
+    for question in many(800):
+        assert len(set(question.options)) == 4
+
+
+def test_what_answers_are_does_not_depend_on_the_others_shown():
+    """Every option of a family is right about as often as it is offered, by a quarter."""
+    offered, right = Counter(), Counter()
+    for question in many(8000):
+        if question.family in ("static", "order"):
+            continue
+        offered.update(question.options)
+        right[question.options[question.answer]] += 1
+    for option, count in offered.items():
+        assert abs(right[option] / count - 0.25) < 0.06, option
+
+
+def test_answers_are_what_the_frames_of_the_named_windows_show():
+    for question in many(800):
+        scene = sample_scene(question.truth["seed"])
+        answer = question.options[question.answer]
+        seen = [
+            scene.facts(low + k / 8)
+            for low, high in question.truth["windows"]
+            for k in range(int((high - low) * 8))
+        ]
+        if question.truth["kind"] == "turn":
+            colours = {f.things[question.truth["shape"]][0] for f in seen}
+            assert answer in colours and len(colours - {"white"}) == 2
+        elif question.family in ("moment", "search"):
+            visitors = {f.visitor for f in seen if f.visitor}
+            assert len(visitors) == 1 and answer in visitors.pop()
+        elif question.family == "order":
+            pair = scene.order_shapes
+            white = [[s for s in pair if f.things[s][0] == "white"] for f in seen]
+            first = next((w for w in white if w), [])
+            wanted = {0: "neither", 1: first[0] if first else "", 2: "both"}[len(first)]
+            assert answer == wanted
+
+
+def test_reasoning_ends_in_the_answer():
+    for question in many(200):
+        assert question.options[question.answer] in question.reasoning
+
+
+def test_no_split_or_seed_shares_a_scene():
+    seeds = {
+        scene_seed(split, seed, index)
+        for split in SPLITS
+        for seed in (0, 1, 999_999)
+        for index in (0, 1, 999_999)
+    }
+    assert len(seeds) == 4 * 3 * 3
+    with pytest.raises(ValueError, match="split is 'dev'"):
+        scene_seed("dev", 0, 0)
+    with pytest.raises(ValueError, match="seed is -1"):
+        scene_seed("test", -1, 0)
+
+
+def test_more_questions_begin_with_the_same_ones(tmp_path):
+    few = pocket_questions("test", 3, 2, tmp_path)
+    assert pocket_questions("test", 3, 4, tmp_path)[:2] == few
+    assert len(list(tmp_path.glob("*.mp4"))) == 4

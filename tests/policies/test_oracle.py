@@ -1,0 +1,44 @@
+import pytest
+
+from act2see.interleave import Budget, interleave
+from act2see.pocket.questions import FAMILIES, pocket_questions
+from act2see.policies.oracle import OraclePolicy
+from act2see.profiles import PROFILES
+from act2see.trace import write_traces
+
+TOOLBOX = PROFILES["pocket"].toolbox
+FAULTLESS = OraclePolicy(wrong_window=0, misread=0, jump=0, wander=0)
+
+
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory):
+    return pocket_questions("validation", 77, 40, tmp_path_factory.mktemp("clips"))
+
+
+def test_a_faultless_teacher_is_right_and_calls_as_the_family_needs(forty):
+    calls = {family: set() for family in FAMILIES}
+    for trace in interleave(forty, FAULTLESS, TOOLBOX, Budget()):
+        assert trace.correct(), trace.steps
+        assert trace.failed_calls() == 0 and not trace.forced
+        calls[trace.question.family].add(len(trace.calls()))
+    assert calls == {"static": {0}, "moment": {1}, "search": {1, 2}, "order": {2}}
+
+
+@pytest.mark.parametrize("mistake", ["wrong_window", "misread", "jump", "wander"])
+def test_every_mistake_is_made_and_never_crashes(forty, mistake):
+    rates = dict.fromkeys(("wrong_window", "misread", "jump", "wander"), 0.0) | {mistake: 1.0}
+    traces = list(interleave(forty, OraclePolicy(**rates), TOOLBOX, Budget()))
+    right = {t.question.id: t for t in interleave(forty, FAULTLESS, TOOLBOX, Budget())}
+    changed = [t for t in traces if t.steps != right[t.question.id].steps]
+    assert len(changed) >= 15
+    wrong = [t for t in traces if not t.correct()]
+    assert (len(wrong) == 0) if mistake == "wander" else wrong
+
+
+def test_the_same_seed_gives_byte_identical_traces(forty, tmp_path):
+    for name in ("a", "b"):
+        write_traces(tmp_path / name / "t.jsonl", interleave(forty, OraclePolicy(), TOOLBOX))
+    assert (tmp_path / "a/t.jsonl").read_bytes() == (tmp_path / "b/t.jsonl").read_bytes()
+    assert [f.name for f in sorted((tmp_path / "a/frames").iterdir())] == [
+        f.name for f in sorted((tmp_path / "b/frames").iterdir())
+    ]

@@ -1,0 +1,140 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from act2see.checkpoints import load_student, mark_adapter, unwrapped
+from act2see.encoding import assistant_labels, encode
+from act2see.finetune import Recipe, TraceDataset, TraceTrainer, adapted, collate, finetune
+from act2see.interleave import Budget, interleave
+from act2see.policies.qwen import QwenPolicy
+from act2see.profiles import PROFILES
+from act2see.trace import write_traces
+
+BASE = PROFILES["pocket"].student
+TOOLBOX = PROFILES["pocket"].toolbox
+TINY = Recipe(rank=4, learning_rate=5e-3, epochs=2, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def outcome(traces, tmp_path_factory):
+    return finetune(traces, traces[:2], BASE, tmp_path_factory.mktemp("run"), TINY)
+
+
+def test_loss_falls_on_both_sets_and_the_numbers_are_there(outcome):
+    train = [row["loss"] for row in outcome.log if "loss" in row]
+    held = [row["eval_loss"] for row in outcome.log if "eval_loss" in row]
+    assert len(held) == 2 and held[1] < held[0]
+    assert train or outcome.log[-1]["train_loss"] > 0
+    assert outcome.peak_gb >= outcome.before_gb > 0
+    assert outcome.trainable_parameters == 4 * 5 * (4 * (192 + 192) + 3 * (192 + 576))
+
+
+def test_base_is_four_bit_where_it_should_be_and_the_eye_is_not():
+    model = load_student(BASE)
+    kinds = {name: type(m).__name__ for name, m in model.named_modules()}
+    assert kinds["model.language_model.layers.0.mlp.up_proj"] == "Linear4bit"
+    assert kinds["model.visual.blocks.0.attn.qkv"] == "Linear"
+
+
+def test_only_the_adapter_learns():
+    model = adapted(load_student(BASE), TINY)
+    learning = [name for name, w in model.named_parameters() if w.requires_grad]
+    assert learning and all("lora_" in name and "language_model" in name for name in learning)
+
+
+def test_training_and_inference_build_the_same_tokens(traces, processor, base):
+    dataset = TraceDataset(traces, processor, base)
+    batch = collate([dataset[i] for i in range(len(traces))], processor.tokenizer.pad_token_id)
+    for row, trace in enumerate(traces):
+        ids = encode(trace, processor).ids
+        assert batch["input_ids"][row, : len(ids)].tolist() == ids
+        labels = assistant_labels(ids, processor.tokenizer)
+        assert batch["labels"][row, : len(ids)].tolist() == labels
+        assert (batch["labels"][row, len(ids) :] == -100).all()
+
+
+def test_loss_equals_that_of_the_whole_vocabulary_at_every_place(traces, processor, base, tmp_path):
+    dataset = TraceDataset(traces[:3], processor, base)
+    batch = collate([dataset[i] for i in range(3)], processor.tokenizer.pad_token_id)
+    with torch.no_grad():
+        inputs = {k: v for k, v in batch.items() if k != "labels"}
+        logits = base(**inputs, use_cache=False).logits[:, :-1]
+        wanted = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100
+        )
+        ours = TraceTrainer.compute_loss(None, base, dict(batch))
+    torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_padding_changes_nothing(traces, processor, base):
+    dataset = TraceDataset(traces, processor, base)
+    alone, whole = dataset[0], [dataset[i] for i in range(len(traces))]
+    short = collate([alone], processor.tokenizer.pad_token_id)
+    padded = collate([alone, max(whole, key=lambda e: e["length"])], 0)
+    with torch.no_grad():
+        del short["labels"], padded["labels"]
+        one = base.model(**short, use_cache=False).last_hidden_state[0]
+        other = base.model(**padded, use_cache=False).last_hidden_state[0, : len(one)]
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+ASK_AGAIN = """
+import json, sys
+from act2see.checkpoints import load_processor, load_student
+from act2see.policies.qwen import QwenPolicy
+from act2see.trace import read_traces
+base, adapter, file = sys.argv[1:]
+policy = QwenPolicy(load_student(base, adapter), load_processor(base), max_new_tokens=40)
+print(json.dumps([r.thinking + r.answer for r in policy.reply(read_traces(file))]))
+"""
+
+
+def test_a_reloaded_adapter_answers_as_before_in_a_new_process(
+    outcome, questions, processor, tmp_path
+):
+    model = load_student(BASE, outcome.adapter)
+    policy = QwenPolicy(model, processor, max_new_tokens=40)
+    traces = list(interleave(questions[:3], policy, TOOLBOX, Budget()))
+    opened = [t.model_copy(update={"steps": []}) for t in traces]
+    write_traces(tmp_path / "opened.jsonl", opened)
+    before = [r.thinking + r.answer for r in policy.reply(opened)]
+    command = [sys.executable, "-c", ASK_AGAIN, BASE, outcome.adapter, tmp_path / "opened.jsonl"]
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout.splitlines()[-1]) == before
+
+
+def test_an_adapter_for_another_base_is_refused(outcome, tmp_path):
+    other = tmp_path / "other"
+    model = unwrapped(load_student(BASE, four_bit=False))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(1.5)
+    model.save_pretrained(other)
+    with pytest.raises(ValueError, match="is another one"):
+        load_student(other, outcome.adapter)
+    mark_adapter(outcome.adapter, BASE)
+    with pytest.raises(FileNotFoundError, match="holds no adapter"):
+        load_student(BASE, tmp_path)
+
+
+def test_an_interrupted_run_goes_on_from_its_last_checkpoint(traces, tmp_path):
+    whole = finetune(traces, [], BASE, tmp_path / "whole", TINY)
+    finetune(traces, [], BASE, tmp_path / "cut", TINY)
+    last = sorted((tmp_path / "cut").glob("checkpoint-*"), key=lambda p: int(p.name[11:]))[-1]
+    for file in last.iterdir():
+        file.unlink()
+    last.rmdir()
+    resumed = finetune(traces, [], BASE, tmp_path / "cut", TINY)
+    from safetensors.torch import load_file
+
+    one = load_file(whole.adapter / "adapter_model.safetensors")
+    other = load_file(resumed.adapter / "adapter_model.safetensors")
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=1e-5, rtol=1e-3)
+
+
+def test_no_traces_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="0 traces"):
+        finetune([], [], BASE, tmp_path)

@@ -1,0 +1,81 @@
+import json
+
+import pytest
+
+from act2see.toolbox import SCHEMAS, Toolbox, read_call
+from act2see.trace import Frame, Step, Trace
+
+
+def run(questions, raw: str, overview=(), toolbox=None) -> Step:
+    trace = Trace(question=questions[0], overview=list(overview))
+    return (toolbox or Toolbox()).run(trace, read_call(raw))
+
+
+def call(**arguments) -> str:
+    return json.dumps({"name": "retrieve_frames", "arguments": arguments})
+
+
+def test_frames_come_denser_in_order_and_never_more_than_allowed(questions):
+    frames = run(questions, call(start_s=4, end_s=6)).frames
+    assert [f.time_s for f in frames] == [4.0, 4.5, 5.0, 5.5, 6.0]
+    whole = run(questions, call(start_s=0, end_s=questions[0].duration_s)).frames
+    assert len(whole) == 5
+
+
+def test_frames_already_shown_are_not_sent_again(questions):
+    overview = [Frame(time_s=4.5), Frame(time_s=6.0)]
+    frames = run(questions, call(start_s=4, end_s=6), overview).frames
+    assert [f.time_s for f in frames] == [4.0, 5.0, 5.5]
+    again = run(questions, call(start_s=4, end_s=6), [*overview, *frames])
+    assert "was shown already" in again.text and not again.frames
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (call(start_s=6, end_s=4), "start_s is 6; it must be less than end_s, 4"),
+        (call(start_s=4, end_s=4), "must be less than end_s"),
+        (call(start_s=4, end_s=10_000), "end_s is 10000; it must lie between 0 and"),
+        (call(start_s=-1, end_s=4), "start_s is -1"),
+        (call(start_s=4), "needs end_s"),
+        (call(start_s=4, end_s=6, frames=10_000), "knows no 'frames'; it takes start_s, end_s"),
+        (call(start_s="4", end_s=6), "start_s is '4'; it must be a number"),
+        (call(start_s=True, end_s=6), "start_s is True; it must be a number"),
+        ('{"name": "retrieve_frames", "arguments": {"start_s": NaN, "end_s": 6}}', "a number"),
+        (call(start_s=4, end_s=6, query=7), "query is 7; it must be a text"),
+        (
+            '{"name": "zoom", "arguments": {}}',
+            "unknown tool 'zoom'; the tools are: retrieve",
+        ),
+        ('{"name": "retrieve_frames", "arg', "the call is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[1, 2]", 'the call must be {"name"'),
+        ('{"name": 7, "arguments": {}}', 'the call must be {"name"'),
+        ('{"name": "retrieve_frames", "arguments": [4, 6]}', 'the call must be {"name"'),
+        ("", "the call is not JSON"),
+    ],
+)
+def test_a_senseless_call_is_answered_in_words(questions, raw, told):
+    evidence = run(questions, raw)
+    assert told in evidence.text
+    assert evidence.kind == "evidence" and not evidence.frames
+
+
+def test_a_query_keeps_the_best_frames_in_time_order(questions):
+    toolbox = Toolbox(frames_per_call=2, ranker=lambda frames, query: -abs_from(frames, 5.0))
+    frames = run(questions, call(start_s=4, end_s=6, query="x"), toolbox=toolbox).frames
+    assert len(frames) == 2 and frames[0].time_s < frames[1].time_s
+    assert all(abs(f.time_s - 5) <= 0.25 for f in frames)
+
+
+def abs_from(frames, time_s):
+    import numpy as np
+
+    return np.array([abs(f.time_s - time_s) for f in frames])
+
+
+def test_schemas_are_what_servers_expect():
+    for name, schema in SCHEMAS.items():
+        function = schema["function"]
+        assert schema["type"] == "function" and function["name"] == name
+        assert set(function["parameters"]["required"]) <= set(function["parameters"]["properties"])
