@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from pandas import DataFrame
 
 from act2see.trace import LETTERS, Frame, Trace
 
@@ -27,15 +27,11 @@ WORLD = "pocket world"  # stands in the title: no figure leaves open where its n
 
 
 def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tuple:
-    """A figure, and a panel in the one style for each (title, x label, y label), side by side.
-
-    The style is set here, since rcParams act late and differ by machine.
-    """
-    figure = Figure(figsize=size_in, layout="constrained")
+    """A figure and panels side by side, one per (title, x label, y label), in the one style."""
+    figure = Figure(figsize=size_in, layout="constrained")  # styled here: rcParams act late
     for place, (title, x, y) in enumerate(labels, 1):
-        axes = figure.add_subplot(1, len(labels), place)
+        axes = figure.add_subplot(1, len(labels), place, xlabel=x, ylabel=y, axisbelow=True)
         axes.set_title(title, fontsize=11, loc="left")
-        axes.set(xlabel=x, ylabel=y, axisbelow=True)
         axes.tick_params(labelsize=9, color=GREY, length=3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)
@@ -43,7 +39,7 @@ def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tupl
     return figure, *figure.axes
 
 
-def accuracy_by_family(results: pd.DataFrame, systems: Sequence[str], world: str = WORLD) -> Figure:
+def accuracy_by_family(results: DataFrame, systems: Sequence[str], world: str = WORLD) -> Figure:
     """Accuracy of these systems in each family as bars, with 95 % intervals and the chance line."""
     tables = [results.set_index(["system", "family"]).loc[system] for system in systems]
     families = list(tables[0].index)
@@ -66,7 +62,7 @@ def accuracy_by_family(results: pd.DataFrame, systems: Sequence[str], world: str
     return figure
 
 
-def calls_by_family(results: pd.DataFrame, system: str, world: str = WORLD) -> Figure:
+def calls_by_family(results: DataFrame, system: str, world: str = WORLD) -> Figure:
     """Tool calls per question in each family; above a bar, the share of questions with a call."""
     table = results.set_index(["system", "family"]).loc[system]
     title = f"When {system} looks again, {world}"
@@ -93,15 +89,11 @@ def similarity_histogram(traces: Sequence[Trace], threshold: float, world: str =
     return figure
 
 
-def roc_curve_figure(
-    curve: pd.DataFrame, auc: float, threshold: float, world: str = WORLD
-) -> Figure:
+def roc_curve_figure(curve: DataFrame, auc: float, threshold: float, world: str = WORLD) -> Figure:
     """How well similarity tells right traces from wrong: ROC, and precision and recall."""
-    figure, roc, along = _panels(
-        (8.4, 4.2),
-        (f"Similarity as a judge, {world}", "wrong traces kept (%)", "right traces kept (%)"),
-        ("Along the threshold", "similarity threshold (cosine)", "share of traces (%)"),
-    )
+    first = f"Similarity as a judge, {world}", "wrong traces kept (%)", "right traces kept (%)"
+    second = "Along the threshold", "similarity threshold (cosine)", "share of traces (%)"
+    figure, roc, along = _panels((8.4, 4.2), first, second)
     percent = 100 * curve.drop(columns="threshold")
     here = percent[curve.threshold >= threshold].iloc[-1]
     dot = {"marker": "o", "color": RED, "markersize": 8, "markeredgecolor": "white", "zorder": 5}
@@ -124,9 +116,9 @@ def loss_curve(log: Sequence[dict], world: str = WORLD) -> Figure:
     """Training and held-out loss against the step, from `trainer.state.log_history`."""
     labels = "optimiser step (count)", "loss (nats per assistant token)"
     figure, axes = _panels(SIZE_IN, (f"Learning from traces, {world}", *labels))
-    for key, name, style in (("loss", "training", "-"), ("eval_loss", "held-out", "o--")):
+    styles = ("loss", "training", "-", BLUE), ("eval_loss", "held-out", "o--", ORANGE)
+    for key, name, style, colour in styles:
         points = np.array([(entry["step"], entry[key]) for entry in log if key in entry])
-        colour = BLUE if key == "loss" else ORANGE
         axes.plot(*points.reshape(-1, 2).T, style, color=colour, label=name, markersize=5)
     axes.set_ylim(bottom=0)
     axes.legend(**LEGEND)
@@ -152,20 +144,18 @@ def trace_figure(trace: Trace, columns: int = 8) -> Figure:
     y = _show(page, clip, y - 0.49, "overview", trace.overview, min(len(trace.overview), 24))
     calls = 0
     for step in trace.steps:
-        label, colour, said, font = "is told", RED, step.text, {}
-        if step.kind == "think":
-            label, colour = "thinks", GREY
-        elif step.kind == "call":
-            calls += 1
-            label, colour, font = f"call {calls}", ORANGE, {"family": "monospace"}
+        calls += step.kind == "call"
+        if step.kind == "call":
             given = ", ".join(f"{name}={value!r}" for name, value in step.arguments.items())
             said = f"{step.tool}({given})" if step.tool else step.text
+            y = _say(page, y, f"call {calls}", ORANGE, said, family="monospace")
         elif step.kind == "answer":
-            label, colour, font = "answer", GREEN if trace.correct() else RED, {"weight": "bold"}
-            said += "   ✓ right" if trace.correct() else f"   ✗ right is {LETTERS[answer]}"
-            if answer < 0:
-                colour, said = GREY, step.text
-        y = _say(page, y, label, colour, said, **font)
+            right, wrong = (GREEN, "✓ right"), (RED, f"✗ right is {LETTERS[answer]}")
+            colour, verdict = right if trace.correct() else wrong if answer >= 0 else (GREY, "")
+            y = _say(page, y, "answer", colour, f"{step.text}   {verdict}", weight="bold")
+        else:
+            label, colour = ("thinks", GREY) if step.kind == "think" else ("is told", RED)
+            y = _say(page, y, label, colour, step.text)
         if step.frames:
             y = _show(page, clip, y, f"sees {calls}", step.frames, columns)
             at_s = np.mean([f.time_s for f in step.frames])

@@ -1,8 +1,8 @@
 """Intervals, paired tests, trivial baselines, and what the similarity filter keeps.
 
-Works on hits and misses, `Question` and `Trace`. Knows nothing of models, videos or files. A number
-is nan where there is nothing to say. Questions count as independent: where several share a video,
-intervals here are too narrow. Our choice; the share of kept traces with frames is the paper's.
+Works on hits and misses, `Question` and `Trace`. Knows nothing of models or files, nor that several
+questions may share a video, where its intervals are too narrow. A number is nan where there is
+nothing to say. Our choice; the share of kept traces with frames is the paper's.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import nan
 
 import numpy as np
-import pandas as pd
+from pandas import DataFrame
 from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
@@ -37,8 +37,8 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
     0.0625
     """
     change = _change(a, b)
-    won, changed = int((change > 0).sum()), np.count_nonzero(change)
-    return float(binomtest(won, changed).pvalue) if changed else 1.0
+    won, lost = int((change > 0).sum()), int((change < 0).sum())
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def paired_gain(
@@ -46,8 +46,7 @@ def paired_gain(
 ) -> tuple[float, float, float]:
     """Accuracy of `b` minus that of `a`, with the ends of its 95 % paired bootstrap interval.
 
-    No interval (nan) where all questions change alike: resampling would report a certainty that n
-    questions cannot give. Percentile, since BCa turns to nan near that case.
+    No interval (nan) where all questions change alike: n questions cannot give such certainty.
     """
     change = _change(a, b)
     gain = _share(change.sum(), change.size)
@@ -66,46 +65,41 @@ def _change(a: Sequence[bool], b: Sequence[bool]) -> np.ndarray:
 
 def trivial_answers(questions: Sequence[Question]) -> dict[str, list[int]]:
     """System -> option index per question, for six blind ways to answer; of ties the first."""
+    answers = {f"always_{letter.lower()}": [i] * len(questions) for i, letter in enumerate("ABCD")}
     lengths = [[len(option) for option in q.options] for q in questions]
-    return {
-        **{f"always_{letter}": [i] * len(questions) for i, letter in enumerate("abcd")},
-        "shortest": [of.index(min(of)) for of in lengths],
-        "longest": [of.index(max(of)) for of in lengths],
-    }
+    answers["shortest"] = [of.index(min(of)) for of in lengths]
+    answers["longest"] = [of.index(max(of)) for of in lengths]
+    return answers
 
 
-def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> pd.DataFrame:
+def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> DataFrame:
     """One row per family and one, `all`, over these families.
 
-    Rates lie in 0 … 1: tool_call_rate is the share of questions with a call, valid_call_rate of
-    calls not answered with an error. unparsed and truncated count questions.
+    tool_call_rate: share of questions with a call. valid_call_rate: of calls without an error.
     """
-    facts = [
-        (len(t.calls()), t.failed_calls(), t.correct(), t.letter() == "", t.truncated)
-        for t in traces
-    ]
-    return _table(system, [t.question for t in traces], facts, families)
+    calls = [(len(t.calls()), t.failed_calls()) for t in traces]
+    ends = [(t.correct(), t.letter() == "", t.truncated) for t in traces]
+    return _table(system, [t.question for t in traces], calls, ends, families)
 
 
 def answers_summary(
     system: str, questions: Sequence[Question], answers: Sequence[int], families: Sequence[str]
-) -> pd.DataFrame:
+) -> DataFrame:
     """The rows of `summary` for option indices given without a dialogue; below 0 is unparsed."""
-    pairs = zip(questions, answers, strict=True)
-    facts = [(0, 0, 0 <= answer == q.answer, answer < 0, False) for q, answer in pairs]
-    return _table(system, questions, facts, families)
+    ends = [(0 <= a == q.answer, a < 0, False) for q, a in zip(questions, answers, strict=True)]
+    return _table(system, questions, [(0, 0)] * len(ends), ends, families)
 
 
-def _table(system: str, questions, facts, families: Sequence[str]) -> pd.DataFrame:
-    """`facts`: calls made, calls failed, correct, unparsed and truncated, of each question."""
-    table = np.array(facts, int).reshape(-1, 5)
+def _table(system: str, questions, calls, ends, families: Sequence[str]) -> DataFrame:
+    """`calls`: made and failed; `ends`: correct, unparsed and truncated, of each question."""
+    table = np.array([(*c, *e) for c, e in zip(calls, ends, strict=True)], int).reshape(-1, 5)
     rows = []
     for family, members in [*((f, [f]) for f in families), ("all", families)]:
         chosen = table[[q.family in members for q in questions]]
         n, (made, failed, hits, *lost) = len(chosen), chosen.sum(0).tolist()
         rates = (_share(made, n), _share((chosen[:, 0] > 0).sum(), n), _share(made - failed, made))
         rows.append((system, family, n, *accuracy_interval(hits, n), *rates, *lost))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return DataFrame(rows, columns=COLUMNS)
 
 
 def _share(part: float, whole: int) -> float:
@@ -126,12 +120,12 @@ def compare(
         raise ValueError(f"{len(alone)} questions do not pair one to one, among them {alone[:5]}")
     after = {t.question.id: t.correct() for t in second}
     a, b = [t.correct() for t in first], [after[t.question.id] for t in first]
-    rates = {"n": len(a), "base": _share(sum(a), len(a)), "tuned": _share(sum(b), len(b))}
-    gain = zip(("gain", "low", "high"), paired_gain(a, b, seed), strict=True)
-    return {**rates, **dict(gain), "p": mcnemar(a, b)}
+    rates = len(a), _share(sum(a), len(a)), _share(sum(b), len(b))
+    names, gain = ("n", "base", "tuned", "gain", "low", "high", "p"), paired_gain(a, b, seed)
+    return dict(zip(names, (*rates, *gain, mcnemar(a, b)), strict=True))
 
 
-def kept_statistics(traces: Sequence[Trace], threshold: float, by: str = "family") -> pd.DataFrame:
+def kept_statistics(traces: Sequence[Trace], threshold: float, by: str = "family") -> DataFrame:
     """What a similarity of at least `threshold` keeps, per family (or `source`) and over all.
 
     Columns after kept_share are of the kept. Raises ValueError for a trace without similarity.
@@ -144,16 +138,16 @@ def kept_statistics(traces: Sequence[Trace], threshold: float, by: str = "family
         drawn = [f.generated for s in t.steps for f in s.frames]
         kept = (getattr(t.question, by), t.similarity >= threshold)
         facts.append((*kept, bool(drawn), any(drawn), t.correct(), len(t.calls())))
-    table = pd.DataFrame(facts, columns=[by, "kept", *shares]).astype({"kept": bool})
+    table = DataFrame(facts, columns=[by, "kept", *shares]).astype({"kept": bool})
     rows = []
     for name, group in [*table.groupby(by, sort=False), ("all", table)]:
         kept = group[group.kept]
         counts = {"traces": len(group), "kept": len(kept), "kept_share": group.kept.mean()}
         rows.append({by: name, **counts, **kept[shares].mean()})
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
-def roc(scores: Sequence[float], labels: Sequence[bool]) -> pd.DataFrame:
+def roc(scores: Sequence[float], labels: Sequence[bool]) -> DataFrame:
     """What keeping all scores of at least a threshold means, a row per threshold, strictest first.
 
     The first keeps nothing: threshold inf, precision nan. Rates of a missing class are nan.
@@ -163,10 +157,9 @@ def roc(scores: Sequence[float], labels: Sequence[bool]) -> pd.DataFrame:
         false, true, threshold = roc_curve(labels, scores, pos_label=True, drop_intermediate=False)
         precision = precision_recall_curve(labels, scores, pos_label=True)[0][::-1]
     kept = [int((np.asarray(scores) >= t).sum()) for t in threshold]
-    columns = "threshold precision recall true_positive_rate false_positive_rate kept".split()
-    return pd.DataFrame(
-        zip(threshold, [nan, *precision[1:]], true, true, false, kept), columns=columns
-    )
+    names = "threshold precision recall true_positive_rate false_positive_rate kept"
+    values = (threshold, [nan, *precision[1:]], true, true, false, kept)
+    return DataFrame(dict(zip(names.split(), values, strict=True)))
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:

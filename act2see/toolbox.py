@@ -134,9 +134,8 @@ def unreadable(raw: str) -> str:
 def check_arguments(tool: str, arguments: dict) -> None:
     """Raise CallError where arguments are missing, unknown, or of the wrong type."""
     known = ARGUMENTS[tool]
-    for name in known:
-        if name not in OPTIONAL | arguments.keys():
-            raise CallError(f"{tool} needs {name}.")
+    if missing := [name for name in known if name not in OPTIONAL | arguments.keys()]:
+        raise CallError(f"{tool} needs {missing[0]}.")
     for name, value in arguments.items():
         if name not in known:
             raise CallError(f"{tool} knows no {name!r}; it takes {', '.join(known)}.")

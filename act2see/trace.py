@@ -50,7 +50,7 @@ def prompt(text: str, options: list[str]) -> str:
 class Frame(BaseModel):
     """One picture at a moment of the video; `generated` when a model drew it after `prompt`.
 
-    The picture is `pixels` while it is new and the PNG named by `file` once it has been written.
+    The picture is `pixels` while it is new, and the PNG `file` in `folder` once it is written.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -59,12 +59,13 @@ class Frame(BaseModel):
     generated: bool = False
     prompt: str = ""
     file: str = ""
+    folder: Path = Field(default=Path(), exclude=True, repr=False)
     pixels: Image.Image | None = Field(default=None, exclude=True, repr=False)
 
     def image(self) -> Image.Image:
         """The picture in RGB. Raises FileNotFoundError when its file is gone."""
         if self.pixels is None:
-            self.pixels = Image.open(self.file).convert("RGB")
+            self.pixels = Image.open(self.folder / self.file).convert("RGB")
         return self.pixels
 
     def label(self) -> str:
@@ -192,10 +193,9 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
     _drop_cut_line(path)
     with path.open("a") as file:
         for trace in traces:
-            kept = trace.model_copy(deep=True, update={})
-            for frame in kept.frames():
-                frame.file = _store(frame, folder)
-            file.write(kept.model_dump_json() + "\n")
+            for frame in trace.frames():
+                frame.file, frame.folder = _store(frame, folder), folder
+            file.write(trace.model_dump_json() + "\n")
             file.flush()
             count += 1
     return count
@@ -204,24 +204,20 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
 def read_traces(path: Path) -> list[Trace]:
     """The traces of a JSONL file.
 
-    A last line cut off by an interruption is left out with a warning. Raises ValueError, naming
-    file and line, where any other line is not a trace.
+    A last line without its line end, cut off by an interruption, is left out with a warning. Raises
+    ValueError, naming file and line, where another line is not a trace.
     """
-    lines = path.read_text().split("\n")
+    *lines, cut = path.read_text().split("\n")
+    if cut:
+        warnings.warn(f"{path}: line {len(lines) + 1} was cut off and is left out", stacklevel=2)
     traces = []
     for number, line in enumerate(lines, 1):
-        if not line:
-            continue
         try:
-            trace = Trace.model_validate_json(line)
+            traces.append(Trace.model_validate_json(line))
         except ValidationError as error:
-            if number == len(lines):
-                warnings.warn(f"{path}: line {number} was cut off and is left out", stacklevel=2)
-                continue
             raise ValueError(f"{path}: line {number} is not a trace: {error}") from error
-        for frame in trace.frames():
-            frame.file = str(path.parent / "frames" / frame.file)
-        traces.append(trace)
+        for frame in traces[-1].frames():
+            frame.folder = path.parent / "frames"
     return traces
 
 

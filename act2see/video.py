@@ -1,8 +1,7 @@
 """What a video file truly holds, and the frames on screen at wanted moments.
 
-Works on paths and seconds. Knows nothing of questions, tools or models, nor of what a decoder
-conceals: flipped bits that still decode pass for a picture. Seconds count from the file's start
-and come from the frames' own time stamps, since header counts and durations cannot be trusted.
+Works on paths and seconds from the file's start, as the frames' own time stamps have them: headers
+cannot be trusted. Knows nothing of questions, tools or models, nor of damage that still decodes.
 PyAV indexes a file; decord decodes where it finds frames exactly, PyAV elsewhere. Our choice.
 """
 
@@ -52,8 +51,8 @@ class _Index:
 def probe(path: str | Path) -> Video:
     """The best video stream by its frame times: it ends when its last frame does.
 
-    Reads every packet, decodes one frame. Raises VideoError where the file is missing, a folder,
-    empty, without video, damaged or cut off (a Matroska file that was cut is merely shorter).
+    Raises VideoError where the file is missing, a folder, empty, without video, damaged or cut off
+    (a Matroska file that was cut is merely shorter).
     """
     return _index(path).video
 
@@ -72,8 +71,7 @@ def read_frames(
     shown = nearest_frames(index.times_s, times_s, index.video.duration_s)
     wanted = np.unique(shown)
     pictures = _by_decord(index, wanted, max_side_px) if index.exact else None
-    if pictures is None:
-        pictures = _by_pyav(index, wanted, max_side_px)
+    pictures = pictures or _by_pyav(index, wanted, max_side_px)
     return [pictures[i] for i in shown.tolist()], index.times_s[shown]
 
 
@@ -84,8 +82,7 @@ def nearest_frames(times_s: np.ndarray, wanted_s: Moments, end_s: float = 0.0) -
     wanted_s: (k,) moments in seconds, any order.
     end_s:    when the last frame goes; 0.0 gives it the usual (median) duration.
     Returns (k,) int64 indices into `times_s`.
-    Raises ValueError when a moment lies over half a frame outside the clip: a wrong timestamp is
-    the model's mistake, and the caller should tell it so.
+    Raises ValueError when a moment lies over half a frame outside the clip.
 
     >>> nearest_frames(np.array([0.0, 0.5, 1.0]), np.array([0.7]))
     array([1])
@@ -192,9 +189,8 @@ def _by_pyav(index: _Index, wanted: np.ndarray, side_px: int) -> dict[int, Image
                         break
     except av.FFmpegError as error:
         raise VideoError(f"{path}: damaged: {error.strerror}") from error
-    for i in wanted.tolist():
-        if i not in pictures:
-            raise VideoError(f"{path}: the frame at {index.times_s[i]:.3f} s cannot be decoded")
+    if lost := [index.times_s[i] for i in wanted.tolist() if i not in pictures]:
+        raise VideoError(f"{path}: the frame at {lost[0]:.3f} s cannot be decoded")
     return pictures
 
 

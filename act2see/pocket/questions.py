@@ -1,9 +1,9 @@
 """Four families of four-option questions about the pocket world, with truth and human reasoning.
 
-Works on `Scene`; returns `Question`. Knows nothing of policies or models. Every answer is read off
-the simulation, every option is equally often right, and the human-style reasoning follows a grammar
-of its own, unlike the teacher's. Our choice; the families stand for the needs that the paper names
-(brief events, long-video search, multi-step reasoning), with `static` as the control.
+Works on `Scene`. Knows nothing of policies or models. Every answer is read off the simulation,
+every option is equally often right, and the human-style reasoning has a grammar of its own, unlike
+the teacher's. Our choice; the families stand for the paper's needs (brief events, search in long
+videos, reasoning in steps), with `static` as the control.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from act2see.trace import Question
 
 FAMILIES = ("static", "moment", "search", "order")
 SPLITS = {"pretrain": 1, "train": 2, "validation": 3, "test": 4}
-MAX_SEED = 999_999
 
 
 def scene_seed(split: str, seed: int, index: int) -> int:
@@ -28,8 +27,8 @@ def scene_seed(split: str, seed: int, index: int) -> int:
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"seed is {seed}; it must lie between 0 and {MAX_SEED}")
+    if not 0 <= seed <= 999_999:
+        raise ValueError(f"seed is {seed}; it must lie between 0 and 999999")
     return SPLITS[split] * 10**12 + seed * 10**6 + index
 
 
@@ -58,8 +57,11 @@ def ask(
     The scene's seed decides which of the possible questions it is, unless `rng` does.
     """
     rng = rng or np.random.default_rng([scene.seed, 7, FAMILIES.index(family)])
-    text, answer, pool, truth, *told = _ASK[family](scene, rng)
-    reasoning = _told(rng, answer, *told)
+    text, answer, pool, truth, told, short = _ASK[family](scene, rng)
+    reasoning = f"{short}, I think."
+    if rng.random() >= 0.12:  # at times a person writes hardly more than the answer
+        endings = ("So it is {}.", "So the answer must be {}.", "That makes it {}.")
+        reasoning = f"{told}. {endings[int(rng.integers(3))].format(answer)}"
     letter = int(rng.integers(4)) if letter is None else letter
     options = rng.permutation([o for o in pool if o != answer])[:3].tolist()
     options.insert(letter, answer)
@@ -70,8 +72,7 @@ def ask(
     )  # fmt: skip
 
 
-# A family gives text, answer, what the other options are drawn from, truth, and reasoning, both
-# the whole story and cut short.
+# A family gives text, answer, pool of options, truth, and reasoning, whole and cut short.
 def _static(scene: Scene, rng: Rng):
     thing = scene.things[int(rng.integers(len(scene.things)))]
     shape, colour, place = thing.shape, thing.colour, thing.place
@@ -89,55 +90,44 @@ def _moment(scene: Scene, rng: Rng):
     kind = str(rng.choice(["turn", "visit", "visit_shape"]))
     events = [e for e in scene.events[1:] if e.kind == kind.split("_")[0]]
     event = events[int(rng.integers(2))]
-    start_s, end_s = event.window_s, event.window_s + 2
+    shape, colour, start_s, end_s = event.shape, event.colour, event.window_s, event.window_s + 2
     span = f"between {start_s:.1f} and {end_s:.1f} seconds"
     truth = {"kind": event.kind, "windows": [[start_s, end_s]]}
-    before_s, seen_s, after_s = _around(event)
+    before, seen, after = (f"at {time_s:.1f}" for time_s in _around(event))
     told = f"Not seen at first, so I look at the frames {span}: "
     if kind == "turn":
-        own = next(t.colour for t in scene.things if t.shape == event.shape)
-        truth["shape"] = event.shape
-        text, answer = f"what colour does the {event.shape} turn {span}?", event.colour
+        own = next(t.colour for t in scene.things if t.shape == shape)
+        truth["shape"] = shape
+        text, answer = f"what colour does the {shape} turn", colour
         pool = [c for c in COLOURS if c != own]
-        told += (
-            f"the {event.shape} is {own} at {before_s:.1f}, at {seen_s:.1f} the {event.shape} is "
-            f"{answer}, and the {event.shape} is {own} again at {after_s:.1f}"
-        )
+        told += f"the {shape} is {own} {before}, {seen} the {shape} is {colour}, "
+        told += f"and the {shape} is {own} again {after}"
     else:
         text, answer, pool = _visitor(event, kind == "visit")
-        text = f"{text} {span}?"
-        told += (
-            f"there is no visitor at {before_s:.1f}, at {seen_s:.1f} the visitor is a "
-            f"{event.colour} {event.shape}, and no visitor is there at {after_s:.1f}"
-        )
-    return text, answer, pool, truth, told, f"Briefly a {answer} one"
+        told += f"there is no visitor {before}, {seen} the visitor is a {colour} {shape}, "
+        told += f"and no visitor is there {after}"
+    return f"{text} {span}?", answer, pool, truth, told, f"Briefly a {answer} one"
 
 
 def _search(scene: Scene, rng: Rng):
-    event = scene.events[0]
-    after = scene.wall_at(scene.wall_change_s)
+    event, turn_s = scene.events[0], scene.wall_change_s
     text, answer, pool = _visitor(event, rng.random() < 0.5)
-    times = scene.overview_times()
-    gap = int(np.searchsorted(times, scene.wall_change_s))
-    before_s, after_s = times[gap - 1 : gap + 1].tolist()
-    truth = {"kind": "search", "windows": [[before_s, after_s]], "change_s": scene.wall_change_s}
-    told = (
-        f"The wall is {scene.wall} until {before_s:.1f} and at {after_s:.1f} the wall is {after}, "
-        f"so I look at the frames between {before_s:.1f} and {after_s:.1f}: the wall turns {after} "
-        f"at {scene.wall_change_s:.1f} and there the visitor is a {event.colour} {event.shape}"
-    )
+    gap = int(np.searchsorted(scene.overview_times(), turn_s))
+    before_s, after_s = scene.overview_times()[gap - 1 : gap + 1].tolist()
+    before, after = scene.wall, scene.wall_at(turn_s)
+    truth = {"kind": "search", "windows": [[before_s, after_s]], "change_s": turn_s}
+    told = f"The wall is {before} until {before_s:.1f} and at {after_s:.1f} the wall is {after}, "
+    told += f"so I look at the frames between {before_s:.1f} and {after_s:.1f}: the wall turns "
+    told += f"{after} at {turn_s:.1f} and there the visitor is a {event.colour} {event.shape}"
     text, short = f"{text} when the wall turns {after}?", f"A {answer} one comes by"
     return text, answer, pool, truth, told, short
 
 
 def _order(scene: Scene, rng: Rng):
-    low_s, high_s = scene.order_window_s
-    middle_s = low_s + 2
-    one, two = scene.order_shapes
+    (low_s, high_s), (one, two) = scene.order_window_s, scene.order_shapes
+    mid_s = low_s + 2
     whites = [e for e in scene.events if e.kind == "white"]
-    told = (
-        f"I look at the frames between {low_s:.1f} and {middle_s:.1f} and then on to {high_s:.1f}: "
-    )
+    told = f"I look at the frames between {low_s:.1f} and {mid_s:.1f} and then on to {high_s:.1f}: "
     if whites:
         first = [e.shape for e in whites if e.start_s == whites[0].start_s]
         answer = "both" if len(first) == 2 else first[0]
@@ -150,7 +140,7 @@ def _order(scene: Scene, rng: Rng):
         told += f"none of them is white, neither the {one} nor the {two}"
     text = f"which turns white first between {low_s:.1f} and {high_s:.1f} seconds, "
     text += f"the {one} or the {two}?"
-    truth = {"kind": "white", "windows": [[low_s, middle_s], [middle_s, high_s]]}
+    truth = {"kind": "white", "windows": [[low_s, mid_s], [mid_s, high_s]]}
     return text, answer, (one, two, "both", "neither"), truth, told, f"First is {answer}"
 
 
@@ -159,14 +149,6 @@ def _visitor(event: Event, by_colour: bool) -> tuple[str, str, tuple[str, ...]]:
     if by_colour:
         return "what colour is the visitor", event.colour, COLOURS
     return "which shape is the visitor", event.shape, SHAPES
-
-
-def _told(rng: Rng, answer: str, told: str, short: str) -> str:
-    """Human-style reasoning: mostly the whole story, at times hardly more than the answer."""
-    if rng.random() < 0.12:
-        return f"{short}, I think."
-    endings = ("So it is {}.", "So the answer must be {}.", "That makes it {}.")
-    return f"{told}. {endings[int(rng.integers(3))].format(answer)}"
 
 
 def _around(event: Event) -> tuple[float, float, float]:

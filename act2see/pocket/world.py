@@ -1,14 +1,12 @@
 """The pocket world: coloured shapes on a wall, simulated, rendered and written as H.264 clips.
 
-Works on a `Scene`, which is drawn from a seed and knows everything that happens in its clip.
-Knows nothing of questions, models or files other than the clip it writes. Our choice throughout:
-the paper has no such world; it is here so that the method can be seen to work on a laptop.
+Works on a `Scene`, which is drawn from a seed and knows everything that happens in its clip. Knows
+nothing of questions, models or other files. Our choice: the paper has no such world.
 
-A frame is a 3 x 3 grid of cells. Two to four shapes live in the outer cells `PLACES` and drift a
-little; the middle belongs to a visitor that comes and goes. Three things happen briefly: a shape
-turns another colour, a shape turns white, a visitor appears. The wall changes once between dark
-and light, with a visitor in the middle at that very moment. No brief event is on screen at any of
-the `OVERVIEW_FRAMES` evenly spaced overview times: whoever wants to know has to look again.
+A frame is a 3 x 3 grid of cells. Two to four shapes drift a little in the outer cells `PLACES`; the
+middle is a visitor's. Briefly a shape turns another colour, a shape turns white, a visitor appears.
+The wall changes once between dark and light, with a visitor there at that very moment. No brief
+event is on screen at any of the `OVERVIEW_FRAMES` overview times: one has to look again.
 """
 
 from dataclasses import dataclass
@@ -29,7 +27,6 @@ RGB = {
 COLOURS = tuple(RGB)
 WHITE = (252, 252, 252)
 CELL_PX = SIDE_PX // 3
-BRIEF_S = 0.625
 Rng = np.random.Generator
 
 
@@ -49,7 +46,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Event:
-    """Something brief. kind: "turn" (shape takes `colour`), "white" or "visit" (in the middle).
+    """Something brief: "turn" (shape takes `colour`), "white" or "visit" (in the middle).
 
     `window_s` starts 2 s in which nothing else of its kind happens.
     """
@@ -79,15 +76,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip's whole truth. Times in seconds from its start; `order_window_s` is 4 s long.
-
-    The first event is the visit at the wall's change.
-    """
+    """One clip's whole truth. Times in seconds from its start; `order_window_s` is 4 s long."""
 
     seed: int
     duration_s: float
     things: tuple[Thing, ...]
-    events: tuple[Event, ...]
+    events: tuple[Event, ...]  # the first is the visit at the wall's change
     wall: str
     wall_change_s: float
     wall_rgb: dict[str, tuple[float, float, float]]
@@ -102,13 +96,10 @@ class Scene:
 
     def facts(self, time_s: float) -> Facts:
         """Everything that a perfect eye reads off the frame at `time_s`."""
+        on = [e for e in self.events if e.during(time_s)]
         things = {t.shape: (t.colour, t.place) for t in self.things}
-        visitor = None
-        for event in (e for e in self.events if e.during(time_s)):
-            if event.kind == "visit":
-                visitor = (event.shape, event.colour)
-            else:
-                things[event.shape] = (event.colour, things[event.shape][1])
+        things |= {e.shape: (e.colour, things[e.shape][1]) for e in on if e.kind != "visit"}
+        visitor = next(((e.shape, e.colour) for e in on if e.kind == "visit"), None)
         return Facts(self.wall_at(time_s), things, visitor)
 
     def overview_times(self, frames: int = OVERVIEW_FRAMES) -> np.ndarray:
@@ -127,21 +118,25 @@ def sample_scene(seed: int) -> Scene:
         looks = _looks(rng, colour)
         drift = [tuple(rng.uniform(*s, 2).tolist()) for s in ((0, 2.5), (0.05, 0.6), (0, 6.28))]
         things.append(Thing(shape, colour, place, *looks, *drift))
-    change_s, slots, order_start_s = _schedule(rng, duration_s)
+    overview_s = (np.arange(OVERVIEW_FRAMES) + 0.5) * duration_s / OVERVIEW_FRAMES
+    change_s, slots, order_start_s = _schedule(rng, duration_s, overview_s)
     shape, colour = str(rng.choice(SHAPES)), str(rng.choice(COLOURS))
-    events = [_event("visit", change_s - 0.25, shape, colour, *_looks(rng, colour))]
+    looks = shape, colour, *_looks(rng, colour)
+    events = [Event("visit", change_s - 0.25, change_s + 0.375, *looks)]
     turning = things[int(rng.integers(count))]
     turned = rng.permutation([c for c in COLOURS if c != turning.colour])[:2].tolist()
     for slot, colour in zip(slots[:2], turned, strict=True):
-        start_s = _inside(rng, slot, duration_s)
-        looks = (turning.shape, colour, _jitter(rng, RGB[colour]))
-        events.append(_event("turn", start_s, *looks, window_s=slot))
+        at_s = _inside(rng, slot, overview_s)
+        looks = turning.shape, colour, _jitter(rng, RGB[colour])
+        events.append(Event("turn", at_s, at_s + 0.625, *looks, window_s=slot))
     for slot in slots[2:4]:
         shape, colour = str(rng.choice(SHAPES)), str(rng.choice(COLOURS))
-        start_s = _inside(rng, slot, duration_s)
-        events.append(_event("visit", start_s, shape, colour, *_looks(rng, colour), slot))
+        at_s = _inside(rng, slot, overview_s)
+        looks = shape, colour, *_looks(rng, colour)
+        events.append(Event("visit", at_s, at_s + 0.625, *looks, window_s=slot))
     pair = tuple(shapes[i] for i in rng.permutation(count)[:2])
-    events += [_event("white", *white) for white in _whites(rng, order_start_s, duration_s, pair)]
+    whites = _whites(rng, order_start_s, overview_s, pair)
+    events += [Event("white", at_s, at_s + 0.625, shape) for at_s, shape in whites]
     tint, dark, light = rng.uniform(-12, 12, (2, 3)), rng.uniform(16, 50), rng.uniform(126, 165)
     wall_rgb = {"dark": tuple(dark + tint[0]), "light": tuple(light + tint[1])}
     wall = str(rng.choice(["dark", "light"]))
@@ -151,24 +146,18 @@ def sample_scene(seed: int) -> Scene:
     )  # fmt: skip
 
 
-def _event(kind: str, start_s: float, *looks, **more) -> Event:
-    return Event(kind, start_s, start_s + BRIEF_S, *looks, **more)
-
-
 def _looks(rng: Rng, colour: str) -> tuple[tuple[int, int, int], float]:
     """A shade of the colour, and a radius in pixels."""
     return _jitter(rng, RGB[colour]), float(rng.uniform(9, 12.5))
 
 
-def _schedule(rng: Rng, duration_s: float):
-    """When things happen: the wall's change, four 2 s slots, the start of a 4 s order window.
+def _schedule(rng: Rng, duration_s: float, overview_s: np.ndarray):
+    """Times of the wall's change, of four 2 s slots and of a 4 s order window, none overlapping.
 
-    Slots neither overlap each other nor reach into the gap between the two overview frames around
-    the wall's change, so that the gap holds one event and a window names one.
+    Nothing reaches into the gap between the overview frames around the change: it holds one event.
     """
-    gap_s = duration_s / OVERVIEW_FRAMES
     gap = int(rng.integers(OVERVIEW_FRAMES - 1))
-    low_s, high_s = (gap + 0.5) * gap_s, (gap + 1.5) * gap_s
+    low_s, high_s = overview_s[gap : gap + 2].tolist()
     change_s = round(rng.uniform(low_s + 0.6, high_s - 0.6) * FPS) / FPS
     starts = [float(s) for s in range(int(rng.integers(2)), int(duration_s) - 1, 2)]
     free = [s for s in starts if s + 2 <= low_s or s >= high_s]
@@ -178,24 +167,23 @@ def _schedule(rng: Rng, duration_s: float):
     return change_s, slots.tolist(), order_start_s
 
 
-def _inside(rng: Rng, slot_s: float, duration_s: float) -> float:
+def _inside(rng: Rng, slot_s: float, overview_s: np.ndarray) -> float:
     """Start of a 0.625 s event inside [slot, slot + 2] that no overview frame sees."""
-    overview = (np.arange(OVERVIEW_FRAMES) + 0.5) * duration_s / OVERVIEW_FRAMES
     starts = slot_s + np.arange(1, 11) / FPS
-    clear = [s for s in starts if not np.any((overview >= s - 0.1) & (overview < s + 0.725))]
+    clear = [s for s in starts if not np.any((overview_s >= s - 0.1) & (overview_s < s + 0.725))]
     return float(rng.choice(clear))
 
 
-def _whites(rng: Rng, start_s: float, duration_s: float, pair: tuple[str, str]) -> list[tuple]:
+def _whites(rng: Rng, start_s: float, overview_s: np.ndarray, pair: tuple) -> list[tuple]:
     """(start, shape) of what turns white: first, second, both or neither of a pair comes first."""
     outcome = int(rng.integers(4))
+    if outcome == 2:
+        at_s = _inside(rng, start_s + 2 * int(rng.integers(2)), overview_s)
+        return [(at_s, shape) for shape in pair]
     if outcome == 3:
         return []
-    if outcome == 2:
-        at_s = _inside(rng, start_s + 2 * int(rng.integers(2)), duration_s)
-        return [(at_s, shape) for shape in pair]
+    early_s, late_s = (_inside(rng, at_s, overview_s) for at_s in (start_s, start_s + 2))
     first, second = (pair, pair[::-1])[outcome]
-    early_s, late_s = (_inside(rng, at_s, duration_s) for at_s in (start_s, start_s + 2))
     alone = rng.random()
     if alone < 0.5:
         return [(early_s if alone < 0.25 else late_s, first)]
@@ -259,14 +247,13 @@ def write_clip(scene: Scene, path: Path) -> Path:
 
     Written beside and moved into place, so that a half-written clip never bears the name.
     """
-    frames = render(scene, np.arange(int(scene.duration_s * FPS)) / FPS)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.mp4")
     with av.open(str(partial), "w") as container:
         options = {"crf": "14", "preset": "veryfast", "threads": "1"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = SIDE_PX, SIDE_PX, "yuv420p"
-        for image in frames:
+        for image in render(scene, np.arange(int(scene.duration_s * FPS)) / FPS):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return partial.replace(path)

@@ -1,9 +1,9 @@
 """The pocket world's scripted teacher: it knows the scene, reasons in words, and errs on purpose.
 
-Works on traces about pocket questions. Knows nothing of the answer's letter that it could not read
-off the frames it was shown: it reads each frame's facts from the simulation. It stands for Gemini
-2.5 Pro, so it makes a teacher's mistakes at a stated rate, and the filter has work to do. It keeps
-no state: a turn follows from the trace and the seed alone. Rates and grammar are our choice.
+Works on traces about pocket questions. Knows nothing of the answer but what the frames it was shown
+say; their facts it reads from the simulation. It stands for Gemini 2.5 Pro, with a teacher's
+mistakes at a stated rate for the filter to find. It keeps no state: a turn follows from the trace
+and the seed alone. Rates and grammar are our choice.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class OraclePolicy:
 
     def force(self, traces: list[Trace]) -> list[str]:
         """A guess from the trace's own seed."""
-        return [f"Answer: {LETTERS[Turn(t, self).guess()]}" for t in traces]
+        return [Turn(trace, self).conclude("").answer for trace in traces]
 
 
 class Turn:
@@ -49,49 +49,42 @@ class Turn:
         wrong = [policy.wrong_window, policy.misread, policy.jump, policy.wander]
         self.mistake = MISTAKES[int(rng.choice(5, p=[1 - sum(wrong), *wrong]))]
         self.chance = rng.random(4)
-        mixed = np.roll(COLOURS, int(rng.integers(1, 6))).tolist()
-        self.swap = dict(zip(COLOURS, mixed, strict=True))
+        step = int(rng.integers(1, 6))
+        self.swap = dict(zip(COLOURS, COLOURS[-step:] + COLOURS[:-step], strict=True))
         self.turn = sum(s.kind == "think" for s in trace.steps)
 
     def reply(self) -> Reply:
         """Think about what is newly shown, then ask for more or answer."""
-        if self.question.family == "static":
-            reply = self._static()
-        else:
-            reply = self._look_again() if self.turn else self._look_first()
+        looking = self._look_again if self.turn else self._look_first
+        reply = self._static() if self.question.family == "static" else looking()
         if self.mistake == "wander" and self.turn == 0:
             aside = [language.wall(self._see(f)) for f in self.trace.overview[:3]]
             more = " ".join(f"i wonder about the wall. {said} it may not matter." for said in aside)
             reply.thinking = f"{more} {reply.thinking}"
         return reply
 
-    def guess(self) -> int:
-        """An option by chance."""
-        return int(self.chance[0] * len(self.question.options))
-
     def _static(self) -> Reply:
         """The shape asked about is in every frame: say what it is like and answer."""
         if self.mistake == "wrong_window" and self.turn == 0:
             return self._ask("", 2.0, 4.0)
         if self.mistake == "jump":
-            return self._conclude("")
+            return self.conclude("")
         colour, place = self._see(self.trace.overview[0]).things[self.shape]
         asked = {"colour": colour, "shape": self.shape, "place": place}[self.kind]
-        return self._conclude(f"the {self.shape} is {colour}, {place}.", asked)
+        return self.conclude(f"the {self.shape} is {colour}, {place}.", asked)
 
     def _look_first(self) -> Reply:
         """Read walls up to the change, or the frames inside the windows; then ask for more."""
         (start_s, end_s), last_s = self.windows[0], self.windows[-1][1]
-        frames = self.trace.overview
-        if self.kind == "search":
+        frames, kind = self.trace.overview, self.kind
+        if kind == "search":
             after = sum(f.time_s < self.scene.wall_change_s for f in frames) + 1
             thinking = self._timeline("wall", frames[:after])
         else:
-            frames = [f for f in frames if start_s <= f.time_s <= last_s]
-            thinking = self._timeline(self.kind, frames)
+            thinking = self._timeline(kind, [f for f in frames if start_s <= f.time_s <= last_s])
         if self.mistake == "jump":
-            return self._conclude(thinking)
-        if self.kind == "white":
+            return self.conclude(thinking)
+        if kind == "white":
             middle_s = (start_s + last_s) / 2
             thinking += f" the middle of {start_s:.1f} and {last_s:.1f} is {middle_s:.1f}."
         shift_s = 0
@@ -108,7 +101,7 @@ class Turn:
         lost = self.mistake == "wrong_window"
         if lost and self.turn == 1:
             guesses = self.chance[1] < 0.5
-            return self._conclude(thinking) if guesses else self._ask(unseen, *self.windows[0])
+            return self.conclude(thinking) if guesses else self._ask(unseen, *self.windows[0])
         asked = len(self.trace.calls()) - lost
         if self.kind == "white" and asked == 1:
             return self._ask(thinking, *self.windows[1])
@@ -117,26 +110,24 @@ class Turn:
             times = sorted(f.time_s for f in self.trace.frames())
             after = sum(t < self.scene.wall_change_s for t in times)
             return self._ask(unseen, times[after - 1], times[after])
-        return self._conclude(thinking, found)
+        return self.conclude(thinking, found)
 
     def _found(self) -> str:
         """The option that the frames shown since the overview reveal, "" if none does."""
         usual = {t.shape: t.colour for t in self.scene.things}
-        low_s, high_s = self.windows[0]
         shown = (f for s in self.trace.steps for f in s.frames)
         for frame in sorted(shown, key=lambda f: f.time_s):
             seen = self._see(frame)
-            inside = low_s <= frame.time_s <= high_s
+            if not self.windows[0][0] <= frame.time_s <= self.windows[-1][1]:
+                continue
             if self.kind == "white":
-                white = [s for s in self.scene.order_shapes if seen.things[s][0] == "white"]
-                if white:
-                    return "both" if len(white) == 2 else white[0]
-            elif self.kind == "turn" and inside:
-                colour = seen.things[self.shape][0]
-                if colour not in (usual[self.shape], "white"):
-                    return colour
-            elif seen.visitor and inside:
-                return next((x for x in seen.visitor if x in self.question.options), "")
+                found = [s for s in self.scene.order_shapes if seen.things[s][0] == "white"]
+            elif self.kind == "turn":
+                found = {seen.things[self.shape][0]} - {usual[self.shape], "white"}
+            else:
+                found = set(seen.visitor or ()) & set(self.question.options)
+            if found:
+                return "both" if len(found) == 2 else found.pop()
         return "neither" if self.kind == "white" else ""
 
     def _see(self, frame: Frame) -> Facts:
@@ -157,9 +148,10 @@ class Turn:
         call = Step(kind="call", tool="retrieve_frames", arguments=window)
         return Reply(f"{thinking} {language.look(*window.values())}".strip(), [call])
 
-    def _conclude(self, thinking: str, answer: str = "") -> Reply:
-        """The answer with its reason; a guess where it is no option."""
+    def conclude(self, thinking: str, answer: str = "") -> Reply:
+        """Answer with this option; where it is none, with one by chance."""
         options = self.question.options
-        answer = answer if answer in options else options[self.guess()]
+        if answer not in options:
+            answer = options[int(self.chance[0] * len(options))]
         ending, letter = language.conclusion(answer, options), LETTERS[options.index(answer)]
         return Reply(f"{thinking} {ending}".strip(), answer=f"Answer: {letter}")

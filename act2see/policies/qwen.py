@@ -7,6 +7,8 @@ object, none on the model. Batched cached decoding is our choice; its greedy tex
 that sends everything again (tests/policies/test_qwen.py).
 """
 
+from itertools import takewhile
+
 import torch
 from transformers import DynamicCache
 
@@ -20,24 +22,25 @@ class DialogueCache:
     """Keys and values of several dialogues, a row each, and which slots of a row hold a token.
 
     `tokens[i]` are the tokens in row i, in slot order; `real` is (rows, slots), False for holes.
+    `owners` holds the traces themselves, so that no new one can be taken for one that has gone.
     """
 
     def __init__(self):
-        self.keys: list[int] = []
+        self.owners: list[Trace] = []
         self.tokens: list[list[int]] = []
         self.real = torch.zeros(0, 0, dtype=torch.bool)
         self.layers = DynamicCache()
 
-    def keep(self, keys: list[int]) -> None:
+    def keep(self, traces: list[Trace]) -> None:
         """Rows for these dialogues in this order, new ones empty, the others without holes."""
-        old = {key: i for i, key in enumerate(self.keys)}
-        source = [old.get(key, -1) for key in keys]
+        old = {id(trace): i for i, trace in enumerate(self.owners)}
+        source = [old.get(id(trace), -1) for trace in traces]
         self.tokens = [self.tokens[i] if i >= 0 else [] for i in source]
         counts = torch.tensor([len(t) for t in self.tokens])
         longest = int(counts.max())
         layers = DynamicCache()
         if longest:
-            index = torch.zeros(len(keys), longest, dtype=torch.long)
+            index = torch.zeros(len(traces), longest, dtype=torch.long)
             for row, i in enumerate(source):
                 if i >= 0:
                     index[row, : counts[row]] = self.real[i].nonzero()[:, 0]
@@ -46,7 +49,7 @@ class DialogueCache:
                 picked = (kv[rows[:, None], :, index].transpose(1, 2).contiguous()
                           for kv in (layer.keys, layer.values))  # fmt: skip
                 layers.update(*picked, number)
-        self.keys, self.layers = keys, layers
+        self.owners, self.layers = list(traces), layers
         self.real = torch.arange(longest)[None] < counts[:, None]
 
     def cut(self, row: int, length: int) -> None:
@@ -90,6 +93,7 @@ class QwenPolicy:
         self.model, self.processor, self.name = unwrapped(model).eval(), processor, name
         self.max_new_tokens, self.temperature, self.system = max_new_tokens, temperature, system
         self.end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        self.picture = processor.vision_start_token_id
         self.random = torch.Generator(model.device).manual_seed(seed)
         self.cache = DialogueCache()
 
@@ -97,7 +101,7 @@ class QwenPolicy:
     def reply(self, traces: list[Trace]) -> list[Reply]:
         """The next turn of every trace. What these same traces were fed before is not fed again."""
         encodings = [encode(t, self.processor, True, self.system) for t in traces]
-        self.cache.keep([id(t) for t in traces])
+        self.cache.keep(traces)
         logits, following = self._feed(self.cache, encodings)
         said = self._decode(logits, following)
         decode = self.processor.tokenizer.decode
@@ -116,7 +120,7 @@ class QwenPolicy:
             whole = encode_messages(messages, trace.tools, self.processor, False, self.system)
             last = len(whole.ids) - whole.ids[::-1].index(self.end) - 1
             cache = DialogueCache()
-            cache.keep([0])
+            cache.keep([trace])
             logits, _ = self._feed(cache, [Encoding(whole.ids[:last], whole.images, whole.grids)])
             letters = LETTERS[: len(trace.question.options)]
             tokens = [self.processor.tokenizer.encode(f" {x}")[-1] for x in letters]
@@ -130,10 +134,13 @@ class QwenPolicy:
         """
         news, frames, spots = [], [], []
         for row, encoding in enumerate(encodings):
-            known = min(common_prefix(cache.tokens[row], encoding.ids), len(encoding.ids) - 1)
+            same = takewhile(
+                lambda pair: pair[0] == pair[1], zip(cache.tokens[row], encoding.ids, strict=False)
+            )
+            known = min(sum(1 for _ in same), len(encoding.ids) - 1)
             cache.cut(row, known)
             news.append(encoding.ids[known:])
-            frames += encoding.images[self._images_in(encoding, known) :]
+            frames += encoding.images[encoding.ids[:known].count(self.picture) :]
             spots.append(positions(encoding, self.model))
         width = max(map(len, news))
         block = torch.zeros(3, len(news), width, dtype=torch.long)
@@ -177,25 +184,3 @@ class QwenPolicy:
             return logits.argmax(-1).tolist()
         chances = torch.softmax(logits / self.temperature, -1)
         return torch.multinomial(chances, 1, generator=self.random)[:, 0].tolist()
-
-    def _images_in(self, encoding: Encoding, length: int) -> int:
-        """How many whole images the first `length` tokens hold."""
-        merged = self.processor.image_processor.merge_size**2
-        left = encoding.ids[:length].count(self.processor.image_token_id)
-        count = 0
-        while count < len(encoding.grids) and left > 0:
-            left -= encoding.grids[count][1] * encoding.grids[count][2] // merged
-            count += 1
-        return count
-
-
-def common_prefix(one: list[int], other: list[int]) -> int:
-    """How many tokens two lists share from the start.
-
-    >>> common_prefix([1, 2, 3], [1, 2, 4])
-    2
-    """
-    for i, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return i
-    return min(len(one), len(other))

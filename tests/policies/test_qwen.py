@@ -4,7 +4,7 @@ import torch
 
 from act2see.encoding import encode, pixels
 from act2see.interleave import Budget, interleave, read_reply
-from act2see.policies.qwen import QwenPolicy, common_prefix
+from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
 
 TOOLBOX = PROFILES["pocket"].toolbox
@@ -113,8 +113,3 @@ def test_sampling_follows_its_seed(base, processor, traces):
         return policy.reply([opened])[0]
 
     assert sample(1) == sample(1) != sample(2)
-
-
-def test_common_prefix():
-    assert common_prefix([1, 2], [1, 2, 3]) == 2
-    assert common_prefix([], [1]) == 0
