@@ -86,6 +86,30 @@ def overview_frames(rng: np.random.Generator) -> Lesson:
     return lesson
 
 
+def frames_in_turns(rng: np.random.Generator) -> Lesson:
+    """Frames sent in two or three turns, a question about each lot: an overview, then windows."""
+    scene = _scene(rng)
+    lesson = Lesson(scene)
+    shown = list(scene.overview_times())
+    families = ["moment", "search", "order"]
+    question = ask(scene, families[int(rng.integers(3))], video="", rng=rng)
+    if rng.random() < 0.5:
+        _usual(lesson, scene, rng, shown)
+    else:
+        _answer(lesson, question, shown, shown, rng)
+    for _ in range(int(rng.integers(1, 3))):
+        window = [t for t in _window_times(question.truth["windows"], rng) if t not in shown]
+        if question.family == "search":  # the whole lot is read
+            window = [t for t in window if abs(t - scene.wall_change_s) < 3]
+        if window:
+            _answer(lesson, question, window, window, rng)
+            shown = shown + window
+        if rng.random() < 0.3 and window:
+            _at_a_time(lesson, window, rng)
+        question = ask(scene, families[int(rng.integers(3))], video="", rng=rng)
+    return lesson
+
+
 def several_frames(rng: np.random.Generator) -> Lesson:
     """Frames of an overview, of a window around an event, or both, and questions about them."""
     scene = _scene(rng)

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lessons import Lesson, descriptions, overview_frames, several_frames, single_frame, words_only
+from lessons import (
+    Lesson,
+    descriptions,
+    frames_in_turns,
+    overview_frames,
+    several_frames,
+    single_frame,
+    words_only,
+)
 from models import FRAME_TOKENS, build_model, build_processor
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
@@ -27,7 +35,19 @@ STAGES = (
     (0, ((single_frame, 20), (several_frames, 16), (words_only, 12))),
     (300, ((descriptions, 64),)),
     (540, ((descriptions, 20), (single_frame, 12), (several_frames, 16), (overview_frames, 8))),
+    (
+        840,
+        (
+            (descriptions, 8),
+            (overview_frames, 6),
+            (several_frames, 8),
+            (frames_in_turns, 16),
+            (words_only, 14),
+        ),
+    ),
 )
+# First and last step of a cycle, and its highest share of the learning rate.
+CYCLES = ((0, 840, 1.0), (840, 960, 0.6))
 
 
 class Lessons(Dataset):
@@ -126,6 +146,14 @@ def optimizers(model, lr: float) -> list[torch.optim.Optimizer]:
     return [muon, torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
+def anew(model, lr: float) -> list[torch.optim.Optimizer]:
+    """Fresh optimisers for a new cycle, which starts from weights rounded as they ship."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.bfloat16())
+    return optimizers(model, lr)
+
+
 def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every: int) -> None:
     """Train to `steps`, or stop after `minutes` with a checkpoint to go on from."""
     began = time.time()
@@ -147,7 +175,9 @@ def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every:
         prefetch_factor=3,
     )
     for step, batches in enumerate(loader, first):
-        scale = schedule(step, steps)
+        if step and step in [cycle[0] for cycle in CYCLES]:
+            optims = anew(model, lr)
+        scale = schedule(step)
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = lr * scale
@@ -176,10 +206,11 @@ def learn(model, batch, parts: int) -> tuple[float, float]:
     return float(loss.detach()), hits / count
 
 
-def schedule(step: int, steps: int) -> float:
-    """Warm-up over 50 steps, constant, then linear to a twentieth over the last 40 %."""
-    down = (steps - step) / (0.4 * steps)
-    return min((step + 1) / 50, 1.0, max(down, 0.05))
+def schedule(step: int) -> float:
+    """Share of the learning rate: per cycle, up, constant, and down over its last 40 %."""
+    start, end, height = next(c for c in CYCLES if step < c[1])
+    down = (end - step) / (0.4 * (end - start))
+    return height * min((step - start + 1) / 50, 1.0, max(down, 0.05))
 
 
 def save(state: Path, model, optims, step: int, spent_s: float) -> None:
@@ -236,7 +267,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=CYCLES[-1][1])
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--minutes", type=float, default=0.0, help="stop early; run again to go on")
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
