@@ -70,6 +70,8 @@ class Toolbox:
                 offered = ", ".join(self.tools) or "none"
                 raise CallError(f"unknown tool {call.tool!r}; the tools are: {offered}.")
             check_arguments(call.tool, call.arguments)
+            if call.tool != "retrieve_frames":
+                raise CallError(f"{call.tool} is not to be had here.")
             return Step(kind="evidence", frames=self.retrieve(trace, **call.arguments))
         except CallError as error:
             return Step(kind="evidence", text=str(error))
@@ -112,7 +114,7 @@ def read_call(raw: str) -> Step:
     """
     try:
         call = json.loads(raw)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number of over 4,300 digits
         call = None
     match {"arguments": {}, **call} if isinstance(call, dict) else None:
         case {"name": str(name), "arguments": dict(arguments)} if name:
@@ -128,6 +130,8 @@ def unreadable(raw: str) -> str:
         return f"the call is not JSON: {error.msg} at character {error.pos}."
     except RecursionError:
         return "the call is nested too deeply."
+    except ValueError as error:
+        return f"the call cannot be read: {error}."
     return 'the call must be {"name": tool, "arguments": {…}}.'
 
 
@@ -142,7 +146,7 @@ def check_arguments(tool: str, arguments: dict) -> None:
         kind, right = "text", isinstance(value, str)
         if known[name] == "number":
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            kind, right = "number", number and math.isfinite(value)
+            kind, right = "number", number and abs(value) <= 1e9 and math.isfinite(value)
         if not right:
             shown = repr(value)[:40] + "…" * (len(repr(value)) > 40)
             raise CallError(f"{name} is {shown}; it must be a {kind}.")

@@ -83,12 +83,13 @@ def test_padding_changes_nothing(traces, processor, base):
 
 ASK_AGAIN = """
 import json, sys
+from pathlib import Path
 from act2see.checkpoints import load_processor, load_student
 from act2see.policies.qwen import QwenPolicy
 from act2see.trace import read_traces
 base, adapter, file = sys.argv[1:]
 policy = QwenPolicy(load_student(base, adapter), load_processor(base), max_new_tokens=40)
-print(json.dumps([r.thinking + r.answer for r in policy.reply(read_traces(file))]))
+print(json.dumps([r.thinking + r.answer for r in policy.reply(read_traces(Path(file)))]))
 """
 
 
