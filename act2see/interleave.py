@@ -16,7 +16,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from act2see.toolbox import Toolbox, read_call
-from act2see.trace import Frame, Question, Step, Trace, read_traces, write_traces
+from act2see.trace import Frame, Question, Step, Trace, read_letter, read_traces, write_traces
 from act2see.video import read_frames
 
 NO_CALLS_LEFT = "no calls are left: answer now."
@@ -130,11 +130,14 @@ def open_trace(question: Question, policy: Policy, toolbox: Toolbox, budget: Bud
 def take_turn(trace: Trace, reply: Reply, toolbox: Toolbox, budget: Budget) -> None:
     """Write the reply into the trace and answer its calls; mark it where the budget is spent.
 
-    The first turn that calls with nothing left is told so; a second one is not run any more.
+    The first turn that calls with nothing left is told so; a second one is not run any more. A
+    reply with neither call nor letter is forced to choose, too.
     """
     trace.steps.append(Step(kind="think", text=reply.thinking))
     told = any(s.kind == "evidence" and s.text == NO_CALLS_LEFT for s in trace.steps)
-    if reply.truncated or (reply.calls and told):
+    options = len(trace.question.options)
+    silent = not reply.calls and options and not read_letter(reply.answer, options)
+    if reply.truncated or silent or (reply.calls and told):
         trace.truncated = trace.truncated or reply.truncated
         trace.forced = True
         return

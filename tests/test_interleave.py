@@ -49,6 +49,11 @@ def test_a_turn_that_runs_too_long_is_counted_and_answered(questions):
     assert trace.truncated and trace.forced and trace.letter() == "C"
 
 
+def test_neither_call_nor_letter_is_made_to_choose(questions):
+    trace = one(questions, [Reply("hm", answer="it is red")], Budget())
+    assert trace.forced and trace.letter() == "C"
+
+
 def test_two_calls_in_one_turn_get_an_answer_each(questions):
     other = Step(kind="call", tool="zoom")
     turns = [Reply("hm", [LOOK, other]), Reply("", answer="Answer: A")]

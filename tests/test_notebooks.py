@@ -68,7 +68,7 @@ def test_01_writes_a_trace_of_every_question(distilled):
     assert {t.question.id: t.correct() for t in traces} == dict(
         zip(table.id, table.right, strict=True)
     )
-    assert all(Path(f.file).exists() for t in traces for f in t.frames())
+    assert all((f.folder / f.file).exists() for t in traces for f in t.frames())
     assert len(list((distilled / "clips").glob("*.mp4"))) >= QUESTIONS
 
 
