@@ -18,8 +18,6 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
-BASE_FILE = "base.json"
-
 
 class Qwen3VLImageProcessor(Qwen3VLProcessor):
     """A `Qwen3VLProcessor` that does without a video processor, which needs torchvision."""
@@ -69,11 +67,10 @@ def load_student(
         bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=["model.visual", "lm_head"],
     )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Qwen3VLForConditionalGeneration.from_pretrained(
         checkpoint,
         dtype=dtype,
-        device_map={"": device},
+        device_map={"": "cuda" if torch.cuda.is_available() else "cpu"},
         quantization_config=quantised if four_bit else None,
     )
     return PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
@@ -100,26 +97,19 @@ def fingerprint(checkpoint: str | Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as weights:
-            digest.update(weights.read(1 << 22))
-            digest.update(str(file.stat().st_size).encode())
+            digest.update(weights.read(1 << 22) + str(file.stat().st_size).encode())
     return digest.hexdigest()[:16]
 
 
-def mark_adapter(adapter: Path, checkpoint: str | Path) -> None:
-    """Write down, beside the adapter, which base it belongs to."""
-    told = {"checkpoint": str(checkpoint), "fingerprint": fingerprint(checkpoint)}
-    (adapter / BASE_FILE).write_text(json.dumps(told, indent=1) + "\n")
-
-
 def check_adapter(adapter: Path, checkpoint: str | Path) -> None:
-    """Raise where the folder holds no adapter, or one for another base than `checkpoint`."""
+    """Raise where the folder holds no adapter, or one for another base than `checkpoint`.
+
+    An adapter's `revision` is the fingerprint of a base that is a folder.
+    """
     if not (adapter / "adapter_config.json").exists():
         raise FileNotFoundError(f"{adapter} holds no adapter (no adapter_config.json)")
-    if not (adapter / BASE_FILE).exists():
-        return
-    told = json.loads((adapter / BASE_FILE).read_text())
-    if told["fingerprint"] != fingerprint(checkpoint):
-        raise ValueError(
-            f"{adapter} was trained on the base {told['checkpoint']} ({told['fingerprint']}); "
-            f"{checkpoint} is another one ({fingerprint(checkpoint)})"
-        )
+    told = json.loads((adapter / "adapter_config.json").read_text())
+    own, given = told["revision"] or told["base_model_name_or_path"], fingerprint(checkpoint)
+    if own != given:
+        name = told["base_model_name_or_path"]
+        raise ValueError(f"{adapter} is for {name} ({own}); {checkpoint} ({given}) is another base")

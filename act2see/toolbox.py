@@ -126,12 +126,8 @@ def unreadable(raw: str) -> str:
     """What is wrong with a call that `read_call` could not read."""
     try:
         json.loads(raw)
-    except json.JSONDecodeError as error:
-        return f"the call is not JSON: {error.msg} at character {error.pos}."
-    except RecursionError:
-        return "the call is nested too deeply."
-    except ValueError as error:
-        return f"the call cannot be read: {error}."
+    except (ValueError, RecursionError) as error:
+        return f"the call is not JSON: {error}."
     return 'the call must be {"name": tool, "arguments": {…}}.'
 
 

@@ -37,14 +37,9 @@ class Question(BaseModel):
     truth: dict[str, Any] = {}
 
     def prompt(self) -> str:
-        """The question as the model reads it: text and lettered options."""
-        return prompt(self.text, self.options)
-
-
-def prompt(text: str, options: list[str]) -> str:
-    """Question text, then one lettered option a line."""
-    lettered = [f"{letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)]
-    return "\n".join([text, *lettered])
+        """The question as the model reads it: text, then one lettered option a line."""
+        pairs = zip(LETTERS, self.options, strict=False)
+        return "\n".join([self.text, *(f"{letter}) {option}" for letter, option in pairs)])
 
 
 class Frame(BaseModel):

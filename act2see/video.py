@@ -25,25 +25,17 @@ class VideoError(ValueError):
     """A file that cannot be read as video; the message names the file and what is wrong."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Video:
-    """What a file holds: the frames it shows, and their width and height when upright."""
+    """What a file holds: the frames it shows, in order, and their width and height when upright."""
 
     path: str
     duration_s: float
-    frames: int
     fps: float
     width: int
     height: int
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Where a video's frames are, in the order shown."""
-
-    video: Video
-    pts: np.ndarray  # (n,) time stamps
-    times_s: np.ndarray  # (n,)
+    times_s: np.ndarray  # (n,) when each frame begins
+    pts: np.ndarray  # (n,) the same as time stamps
     seeks: np.ndarray  # (k,) time stamps of key frames, but for the first
     exact: bool  # whether decord, which seeks a key frame and counts on, finds every frame
 
@@ -54,7 +46,11 @@ def probe(path: str | Path) -> Video:
     Raises VideoError where the file is missing, a folder, empty, without video, damaged or cut off
     (a Matroska file that was cut is merely shorter).
     """
-    return _index(path).video
+    try:
+        about = os.stat(path)
+    except OSError as error:
+        raise VideoError(f"{path}: {error.strerror}") from error
+    return _scan(str(path), about.st_mtime_ns, about.st_size)
 
 
 def read_frames(
@@ -67,12 +63,12 @@ def read_frames(
     Returns n pictures, one object for all moments of a frame, and their (n,) times in seconds.
     Raises ValueError as `nearest_frames` does, VideoError where a frame wanted cannot be read.
     """
-    index = _index(path)
-    shown = nearest_frames(index.times_s, times_s, index.video.duration_s)
+    video = probe(path)
+    shown = nearest_frames(video.times_s, times_s, video.duration_s)
     wanted = np.unique(shown)
-    pictures = _by_decord(index, wanted, max_side_px) if index.exact else None
-    pictures = pictures or _by_pyav(index, wanted, max_side_px)
-    return [pictures[i] for i in shown.tolist()], index.times_s[shown]
+    pictures = _by_decord(video, wanted, max_side_px) if video.exact else None
+    pictures = pictures or _by_pyav(video, wanted, max_side_px)
+    return [pictures[i] for i in shown.tolist()], video.times_s[shown]
 
 
 def nearest_frames(times_s: np.ndarray, wanted_s: Moments, end_s: float = 0.0) -> np.ndarray:
@@ -97,17 +93,9 @@ def nearest_frames(times_s: np.ndarray, wanted_s: Moments, end_s: float = 0.0) -
     return np.maximum(np.searchsorted(times_s, wanted_s + EPSILON_S, "right") - 1, 0)
 
 
-def _index(path: str | Path) -> _Index:
-    try:
-        about = os.stat(path)
-    except OSError as error:
-        raise VideoError(f"{path}: {error.strerror}") from error
-    return _scan(str(path), about.st_mtime_ns, about.st_size)
-
-
 @lru_cache(maxsize=32)
-def _scan(path: str, mtime_ns: int, size: int) -> _Index:
-    """The index of a file as it was at that time and size: a changed file is read anew."""
+def _scan(path: str, mtime_ns: int, size: int) -> Video:
+    """What a file holds as it was at that time and size: a changed file is read anew."""
     try:
         with av.open(path) as container:
             stream = container.streams.best("video")
@@ -124,8 +112,8 @@ def _scan(path: str, mtime_ns: int, size: int) -> _Index:
         raise VideoError(f"{path}: {size} bytes, not video: {error.strerror}") from error
 
 
-def _arrange(path: str, container, stream, rows: np.ndarray) -> _Index:
-    """The index out of (n, 4) packets in file order: time stamp, duration, key, hidden."""
+def _arrange(path: str, container, stream, rows: np.ndarray) -> Video:
+    """A `Video` out of (n, 4) packets in file order: time stamp, duration, key, hidden."""
     stamps, durations, keys, hidden = rows.T
     pts, packet = np.unique(stamps[hidden == 0], return_index=True)
     if len(pts):
@@ -141,28 +129,28 @@ def _arrange(path: str, container, stream, rows: np.ndarray) -> _Index:
     if stream.frames > len(rows) and shown_s + 0.1 < (stream.duration or 0) * tick_s:
         raise VideoError(f"{path}: cut off after {len(rows)} of {stream.frames} frames")
     size = (first.width, first.height)[:: -1 if first.rotation % 180 else 1]
-    video = Video(path, end_s, len(pts), len(pts) / shown_s, *size)
     # Pictures of an open group follow their key frame in the file and precede it on screen: decord
     # drops them after a seek, counts on, and hands out a later frame without a word.
     closed = np.all(stamps >= np.maximum.accumulate(np.where(keys > 0, stamps, stamps.min())))
     seekable = container.format.name in SEEKABLE
     seeks = np.unique(stamps[keys * seekable > 0])[1:]
-    return _Index(video, pts, times_s, seeks, bool(seekable and closed))
+    exact = bool(seekable and closed)
+    return Video(path, end_s, len(pts) / shown_s, *size, times_s, pts, seeks, exact)
 
 
-def _by_decord(index: _Index, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image] | None:
+def _by_decord(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image] | None:
     """Pictures by frame index; None where decord gives up, and PyAV shall say what is wrong."""
     import torch  # noqa: F401, I001  before decord, which crashes otherwise (decord#293)
     import decord
     from decord._ffi.base import DECORDLimitReachedError
 
     decord.logging.set_level(decord.logging.QUIET)
-    video, pictures = index.video, {}
+    pictures = {}
     try:
         reader = decord.VideoReader(video.path, fault_tol=1e-9)  # no repair with a neighbour
         for i in wanted.tolist():
             pixels = reader[i].asnumpy()
-            if (len(reader), *pixels.shape) != (video.frames, video.height, video.width, 3):
+            if (len(reader), *pixels.shape) != (len(video.pts), video.height, video.width, 3):
                 return None
             pictures[i] = _picture(pixels, 0, side_px)
     except (decord.DECORDError, DECORDLimitReachedError, RuntimeError):
@@ -170,17 +158,17 @@ def _by_decord(index: _Index, wanted: np.ndarray, side_px: int) -> dict[int, Ima
     return pictures
 
 
-def _by_pyav(index: _Index, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image]:
-    """Pictures by frame index. Raises VideoError where one of them cannot be decoded."""
-    path, pictures = index.video.path, {}
-    groups = np.searchsorted(index.seeks, index.pts[wanted], "right")  # 0: no need to seek
+def _by_pyav(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image]:
+    """Pictures by frame video. Raises VideoError where one of them cannot be decoded."""
+    path, pictures = video.path, {}
+    groups = np.searchsorted(video.seeks, video.pts[wanted], "right")  # 0: no need to seek
     try:
         with av.open(path) as container:
             stream = container.streams.best("video")
             for group in np.unique(groups):
-                sought = {int(index.pts[i]): int(i) for i in wanted[groups == group]}
+                sought = {int(video.pts[i]): int(i) for i in wanted[groups == group]}
                 if group:
-                    container.seek(int(index.seeks[group - 1]), stream=stream)
+                    container.seek(int(video.seeks[group - 1]), stream=stream)
                 for frame in container.decode(stream):
                     if frame.pts in sought and not frame.is_corrupt:
                         pixels = frame.to_ndarray(format="rgb24")
@@ -189,7 +177,7 @@ def _by_pyav(index: _Index, wanted: np.ndarray, side_px: int) -> dict[int, Image
                         break
     except av.FFmpegError as error:
         raise VideoError(f"{path}: damaged: {error.strerror}") from error
-    if lost := [index.times_s[i] for i in wanted.tolist() if i not in pictures]:
+    if lost := [video.times_s[i] for i in wanted.tolist() if i not in pictures]:
         raise VideoError(f"{path}: the frame at {lost[0]:.3f} s cannot be decoded")
     return pictures
 

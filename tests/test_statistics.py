@@ -3,7 +3,6 @@
 from math import comb, isnan, sqrt
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import bootstrap
 
@@ -95,12 +94,14 @@ def test_paired_gain_is_the_same_again_and_wants_equal_lengths():
         statistics.paired_gain(a, b[:3])
 
 
-def test_trivial_answers_take_the_first_of_ties():
-    asked = [question(options=("red", "green", "blue", "white")), question(options=("a", "b"))]
-    answers = statistics.trivial_answers(asked)
-    assert answers == {
-        "always_a": [0, 0], "always_b": [1, 1], "always_c": [2, 2], "always_d": [3, 3],
-        "shortest": [0, 0], "longest": [1, 0],
+def test_trivial_traces_take_the_first_of_ties():
+    asked = [question(options=("red", "green", "blue", "white")), question(options=("a", "bb"))]
+    letters = {
+        name: [t.letter() for t in done] for name, done in statistics.trivial_traces(asked).items()
+    }
+    assert letters == {
+        "always_a": ["A", "A"], "always_b": ["B", "B"], "always_c": ["C", ""],
+        "always_d": ["D", ""], "shortest": ["A", "A"], "longest": ["B", "B"],
     }  # fmt: skip
 
 
@@ -129,21 +130,9 @@ def test_summary_of_no_traces_has_its_rows():
     assert table.accuracy.isna().all() and list(table.unparsed) == [0, 0, 0]
 
 
-def test_answers_summary_has_summarys_columns():
-    asked = [question("1", "static", 0), question("2", "moment", 1), question("3", "moment", 2)]
-    table = statistics.answers_summary("text_only", asked, [0, 1, -1], FAMILIES)
-    assert tuple(table.columns) == statistics.COLUMNS
-    assert list(table.accuracy) == [1, 0.5, pytest.approx(2 / 3)]
-    assert list(table.unparsed) == [0, 1, 1] and set(table.calls_per_question) == {0}
-    joined = pd.concat([table, statistics.summary("base", [trace()], FAMILIES)])
-    assert tuple(joined.columns) == statistics.COLUMNS
-    with pytest.raises(ValueError):
-        statistics.answers_summary("text_only", asked, [0], FAMILIES)
-
-
 def test_an_unknown_answer_is_never_hit():
-    table = statistics.answers_summary("x", [question(answer=-1)], [-1], FAMILIES)
-    assert table.accuracy.iloc[-1] == 0
+    bare = statistics.trivial_traces([question(answer=-1)])["always_a"]
+    assert statistics.summary("x", bare, FAMILIES).accuracy.iloc[-1] == 0
 
 
 def test_compare_pairs_by_id_whatever_the_order():

@@ -48,7 +48,7 @@ def test_frames_already_shown_are_not_sent_again(questions):
             "unknown tool 'zoom'; the tools are: retrieve",
         ),
         ('{"name": "retrieve_frames", "arg', "the call is not JSON"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "recursion"),
         ("[1, 2]", 'the call must be {"name"'),
         ('{"name": 7, "arguments": {}}', 'the call must be {"name"'),
         ('{"name": "retrieve_frames", "arguments": [4, 6]}', 'the call must be {"name"'),

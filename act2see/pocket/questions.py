@@ -124,23 +124,23 @@ def _search(scene: Scene, rng: Rng):
 
 
 def _order(scene: Scene, rng: Rng):
-    (low_s, high_s), (one, two) = scene.order_window_s, scene.order_shapes
-    mid_s = low_s + 2
+    one, two = scene.order_shapes
+    windows = [[start_s, start_s + 2] for start_s in scene.order_slots_s]
+    spans = [f"between {low_s:.1f} and {high_s:.1f} seconds" for low_s, high_s in windows]
     whites = [e for e in scene.events if e.kind == "white"]
-    told = f"I look at the frames between {low_s:.1f} and {mid_s:.1f} and then on to {high_s:.1f}: "
+    told, answer = f"I look at the frames {spans[0]}: ", "neither"
+    if not whites or whites[0].start_s >= windows[1][0]:
+        told += f"none is white, so I look on {spans[1]}, "
     if whites:
         first = [e.shape for e in whites if e.start_s == whites[0].start_s]
         answer = "both" if len(first) == 2 else first[0]
         before_s, seen_s, _ = _around(whites[0])
         told += f"at {before_s:.1f} none is white, at {seen_s:.1f} the {' and the '.join(first)} "
         told += "are white" if len(first) == 2 else "is white"
-        told += f", later the {whites[1].shape} is white" if len(whites) > len(first) else ""
     else:
-        answer = "neither"
-        told += f"none of them is white, neither the {one} nor the {two}"
-    text = f"which turns white first between {low_s:.1f} and {high_s:.1f} seconds, "
-    text += f"the {one} or the {two}?"
-    truth = {"kind": "white", "windows": [[low_s, mid_s], [mid_s, high_s]]}
+        told += f"and none of them is white, neither the {one} nor the {two}"
+    text = f"{' or '.join(spans)}, which turns white first, the {one} or the {two}?"
+    truth = {"kind": "white", "windows": windows}
     return text, answer, (one, two, "both", "neither"), truth, told, f"First is {answer}"
 
 

@@ -27,6 +27,7 @@ RGB = {
 COLOURS = tuple(RGB)
 WHITE = (252, 252, 252)
 CELL_PX = SIDE_PX // 3
+EVENT_S = 0.75
 Rng = np.random.Generator
 
 
@@ -76,7 +77,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip's whole truth. Times in seconds from its start; `order_window_s` is 4 s long."""
+    """One clip's whole truth. Times in seconds from its start.
+
+    `order_slots_s` starts two windows of 2 s in which one of a pair may turn white.
+    """
 
     seed: int
     duration_s: float
@@ -86,7 +90,7 @@ class Scene:
     wall_change_s: float
     wall_rgb: dict[str, tuple[float, float, float]]
     wall_slope: tuple[float, float]
-    order_window_s: tuple[float, float]
+    order_slots_s: tuple[float, float]
     order_shapes: tuple[str, str]
 
     def wall_at(self, time_s: float) -> str:
@@ -119,30 +123,30 @@ def sample_scene(seed: int) -> Scene:
         drift = [tuple(rng.uniform(*s, 2).tolist()) for s in ((0, 2.5), (0.05, 0.6), (0, 6.28))]
         things.append(Thing(shape, colour, place, *looks, *drift))
     overview_s = (np.arange(OVERVIEW_FRAMES) + 0.5) * duration_s / OVERVIEW_FRAMES
-    change_s, slots, order_start_s = _schedule(rng, duration_s, overview_s)
+    change_s, slots, order_slots_s = _schedule(rng, duration_s, overview_s)
     shape, colour = str(rng.choice(SHAPES)), str(rng.choice(COLOURS))
     looks = shape, colour, *_looks(rng, colour)
-    events = [Event("visit", change_s - 0.25, change_s + 0.375, *looks)]
+    events = [Event("visit", change_s - EVENT_S / 2, change_s + EVENT_S / 2, *looks)]
     turning = things[int(rng.integers(count))]
     turned = rng.permutation([c for c in COLOURS if c != turning.colour])[:2].tolist()
     for slot, colour in zip(slots[:2], turned, strict=True):
         at_s = _inside(rng, slot, overview_s)
         looks = turning.shape, colour, _jitter(rng, RGB[colour])
-        events.append(Event("turn", at_s, at_s + 0.625, *looks, window_s=slot))
+        events.append(Event("turn", at_s, at_s + EVENT_S, *looks, window_s=slot))
     for slot in slots[2:4]:
         shape, colour = str(rng.choice(SHAPES)), str(rng.choice(COLOURS))
         at_s = _inside(rng, slot, overview_s)
         looks = shape, colour, *_looks(rng, colour)
-        events.append(Event("visit", at_s, at_s + 0.625, *looks, window_s=slot))
+        events.append(Event("visit", at_s, at_s + EVENT_S, *looks, window_s=slot))
     pair = tuple(shapes[i] for i in rng.permutation(count)[:2])
-    whites = _whites(rng, order_start_s, overview_s, pair)
-    events += [Event("white", at_s, at_s + 0.625, shape) for at_s, shape in whites]
+    whites = _whites(rng, order_slots_s, overview_s, pair)
+    events += [Event("white", at_s, at_s + EVENT_S, shape) for at_s, shape in whites]
     tint, dark, light = rng.uniform(-12, 12, (2, 3)), rng.uniform(16, 50), rng.uniform(126, 165)
     wall_rgb = {"dark": tuple(dark + tint[0]), "light": tuple(light + tint[1])}
     wall = str(rng.choice(["dark", "light"]))
     return Scene(
         seed, duration_s, tuple(things), tuple(events), wall, change_s, wall_rgb,
-        tuple(rng.uniform(-14, 14, 2)), (order_start_s, order_start_s + 4.0), pair,
+        tuple(rng.uniform(-14, 14, 2)), order_slots_s, pair,
     )  # fmt: skip
 
 
@@ -152,7 +156,7 @@ def _looks(rng: Rng, colour: str) -> tuple[tuple[int, int, int], float]:
 
 
 def _schedule(rng: Rng, duration_s: float, overview_s: np.ndarray):
-    """Times of the wall's change, of four 2 s slots and of a 4 s order window, none overlapping.
+    """Times of the wall's change, of four 2 s slots and of two for an order, none overlapping.
 
     Nothing reaches into the gap between the overview frames around the change: it holds one event.
     """
@@ -161,28 +165,29 @@ def _schedule(rng: Rng, duration_s: float, overview_s: np.ndarray):
     change_s = round(rng.uniform(low_s + 0.6, high_s - 0.6) * FPS) / FPS
     starts = [float(s) for s in range(int(rng.integers(2)), int(duration_s) - 1, 2)]
     free = [s for s in starts if s + 2 <= low_s or s >= high_s]
-    doubles = [s for s in free if s + 2 in free]
-    order_start_s = doubles[int(rng.integers(len(doubles)))]
-    slots = rng.permutation([s for s in free if s not in (order_start_s, order_start_s + 2)])[:4]
-    return change_s, slots.tolist(), order_start_s
+    one, *rest = rng.permutation(free).tolist()
+    other = next(s for s in rest if abs(s - one) > 2)
+    slots = [s for s in rest if s != other][:4]
+    return change_s, slots, (min(one, other), max(one, other))
 
 
 def _inside(rng: Rng, slot_s: float, overview_s: np.ndarray) -> float:
-    """Start of a 0.625 s event inside [slot, slot + 2] that no overview frame sees."""
-    starts = slot_s + np.arange(1, 11) / FPS
-    clear = [s for s in starts if not np.any((overview_s >= s - 0.1) & (overview_s < s + 0.725))]
-    return float(rng.choice(clear))
+    """Start of an event inside [slot, slot + 2] that no overview frame sees."""
+    starts = slot_s + np.arange(1, int((2 - EVENT_S) * FPS) + 1) / FPS
+    before = overview_s < starts[:, None] - 0.1
+    after = overview_s >= starts[:, None] + EVENT_S + 0.1
+    return float(rng.choice(starts[(before | after).all(1)]))
 
 
-def _whites(rng: Rng, start_s: float, overview_s: np.ndarray, pair: tuple) -> list[tuple]:
+def _whites(rng: Rng, slots_s: tuple, overview_s: np.ndarray, pair: tuple) -> list[tuple]:
     """(start, shape) of what turns white: first, second, both or neither of a pair comes first."""
     outcome = int(rng.integers(4))
     if outcome == 2:
-        at_s = _inside(rng, start_s + 2 * int(rng.integers(2)), overview_s)
+        at_s = _inside(rng, slots_s[int(rng.integers(2))], overview_s)
         return [(at_s, shape) for shape in pair]
     if outcome == 3:
         return []
-    early_s, late_s = (_inside(rng, at_s, overview_s) for at_s in (start_s, start_s + 2))
+    early_s, late_s = (_inside(rng, slot_s, overview_s) for slot_s in slots_s)
     first, second = (pair, pair[::-1])[outcome]
     alone = rng.random()
     if alone < 0.5:

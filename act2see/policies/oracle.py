@@ -75,18 +75,15 @@ class Turn:
 
     def _look_first(self) -> Reply:
         """Read walls up to the change, or the frames inside the windows; then ask for more."""
-        (start_s, end_s), last_s = self.windows[0], self.windows[-1][1]
+        start_s, end_s = self.windows[0]
         frames, kind = self.trace.overview, self.kind
         if kind == "search":
             after = sum(f.time_s < self.scene.wall_change_s for f in frames) + 1
             thinking = self._timeline("wall", frames[:after])
         else:
-            thinking = self._timeline(kind, [f for f in frames if start_s <= f.time_s <= last_s])
+            thinking = self._timeline(kind, [f for f in frames if self._matters(f)])
         if self.mistake == "jump":
             return self.conclude(thinking)
-        if kind == "white":
-            middle_s = (start_s + last_s) / 2
-            thinking += f" the middle of {start_s:.1f} and {last_s:.1f} is {middle_s:.1f}."
         shift_s = 0
         if self.mistake == "wrong_window":  # one as long, several seconds away, inside the clip
             away_s = 4 + int(self.chance[2] * 6)
@@ -103,9 +100,9 @@ class Turn:
             guesses = self.chance[1] < 0.5
             return self.conclude(thinking) if guesses else self._ask(unseen, *self.windows[0])
         asked = len(self.trace.calls()) - lost
-        if self.kind == "white" and asked == 1:
-            return self._ask(thinking, *self.windows[1])
         found = self._found()
+        if self.kind == "white" and asked == 1 and found == "neither":
+            return self._ask(unseen, *self.windows[1])
         if self.kind == "search" and asked == 1 and not found:
             times = sorted(f.time_s for f in self.trace.frames())
             after = sum(t < self.scene.wall_change_s for t in times)
@@ -118,7 +115,7 @@ class Turn:
         shown = (f for s in self.trace.steps for f in s.frames)
         for frame in sorted(shown, key=lambda f: f.time_s):
             seen = self._see(frame)
-            if not self.windows[0][0] <= frame.time_s <= self.windows[-1][1]:
+            if not self._matters(frame):
                 continue
             if self.kind == "white":
                 found = [s for s in self.scene.order_shapes if seen.things[s][0] == "white"]
@@ -129,6 +126,9 @@ class Turn:
             if found:
                 return "both" if len(found) == 2 else found.pop()
         return "neither" if self.kind == "white" else ""
+
+    def _matters(self, frame: Frame) -> bool:
+        return any(start_s <= frame.time_s <= end_s for start_s, end_s in self.windows)
 
     def _see(self, frame: Frame) -> Facts:
         """The facts of a frame, one colour confused with another where the teacher misreads."""

@@ -1,16 +1,17 @@
 """A local Qwen3-VL as policy: many dialogues decoded together, one cache kept across tool turns.
 
 Works on traces, a loaded model and its processor. Knows nothing of tools or questions. A turn feeds
-only what is new since the last one, frames included; rows of unequal length leave holes in the
-cache, which the attention mask hides and the next turn squeezes out. All state is in the policy
-object, none on the model. Batched cached decoding is our choice; its greedy text is that of a loop
-that sends everything again (tests/policies/test_qwen.py).
+only what is new since the last one, frames included, rows with about as much to feed together; a
+row that has said its turn is decoded no further. All state is in the policy object, none on the
+model. Batched cached decoding is our choice; its greedy text is that of a loop that sends
+everything again (tests/policies/test_qwen.py).
 """
 
 from itertools import takewhile
 
 import torch
-from transformers import DynamicCache
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
 
 from act2see.checkpoints import unwrapped
 from act2see.encoding import Encoding, encode, encode_messages, pixels, positions
@@ -18,60 +19,98 @@ from act2see.interleave import Reply, read_reply
 from act2see.trace import LETTERS, Trace
 
 
-class DialogueCache:
-    """Keys and values of several dialogues, a row each, and which slots of a row hold a token.
+class RowLayer(DynamicLayer):
+    """One layer's keys and values, (rows, heads, slots, size) each, with room to grow.
 
-    `tokens[i]` are the tokens in row i, in slot order; `real` is (rows, slots), False for holes.
+    A row's tokens lie one after the other from slot 0 on, whatever the other rows hold.
+    """
+
+    def __init__(self, cache: "DialogueCache"):
+        super().__init__()
+        self.cache, self.store = cache, []
+
+    def update(self, keys, values, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write where `cache.place` says; what the rows fed now may look at."""
+        (rows, columns, slots), end = self.cache.place, self.cache.end
+        count = len(self.cache.tokens)
+        if not self.store or self.store[0].shape[2] < end:
+            size = (count, keys.shape[1], end + end // 8 + 64, keys.shape[3])
+            old, self.store = self.store, [keys.new_zeros(size), values.new_zeros(size)]
+            for new, was in zip(self.store, old, strict=False):
+                new[:, :, : was.shape[2]] = was
+        fed = slice(self.cache.first, self.cache.first + len(keys))
+        for kept, new in zip(self.store, (keys, values), strict=True):
+            kept[fed][rows, :, slots] = new[rows, :, columns]
+        return tuple(kept[fed, :, :end] for kept in self.store)
+
+
+class DialogueCache:
+    """Keys and values of several dialogues, a row each; `tokens[i]` are those that row i holds.
+
     `owners` holds the traces themselves, so that no new one can be taken for one that has gone.
     """
 
-    def __init__(self):
+    def __init__(self, layers: int):
         self.owners: list[Trace] = []
         self.tokens: list[list[int]] = []
-        self.real = torch.zeros(0, 0, dtype=torch.bool)
-        self.layers = DynamicCache()
+        self.layers = Cache(layers=[RowLayer(self) for _ in range(layers)])
 
-    def keep(self, traces: list[Trace]) -> None:
-        """Rows for these dialogues in this order, new ones empty, the others without holes."""
-        old = {id(trace): i for i, trace in enumerate(self.owners)}
-        source = [old.get(id(trace), -1) for trace in traces]
-        self.tokens = [self.tokens[i] if i >= 0 else [] for i in source]
-        counts = torch.tensor([len(t) for t in self.tokens])
-        longest = int(counts.max())
-        layers = DynamicCache()
-        if longest:
-            index = torch.zeros(len(traces), longest, dtype=torch.long)
-            for row, i in enumerate(source):
-                if i >= 0:
-                    index[row, : counts[row]] = self.real[i].nonzero()[:, 0]
-            rows = torch.tensor(source).clamp(min=0)
-            for number, layer in enumerate(self.layers.layers):
-                picked = (kv[rows[:, None], :, index].transpose(1, 2).contiguous()
-                          for kv in (layer.keys, layer.values))  # fmt: skip
-                layers.update(*picked, number)
-        self.owners, self.layers = list(traces), layers
-        self.real = torch.arange(longest)[None] < counts[:, None]
+    def seat(self, traces: list[Trace], encodings: list[Encoding]) -> list[int]:
+        """Give every dialogue a row, those with least to feed first; their order, as indices.
 
-    def cut(self, row: int, length: int) -> None:
-        """Forget what this row holds after its first `length` tokens."""
-        slots = self.real[row].nonzero()[:, 0]
-        self.real[row, slots[length:]] = False
-        self.tokens[row] = self.tokens[row][:length]
-
-    def append(self, news: list[list[int]]) -> torch.Tensor:
-        """Note new tokens, left-padded to a block; (rows, 1, width, slots) who may look where.
-
-        A pad looks at itself alone, so that nothing is ever divided by zero.
+        A row keeps as many tokens as are still true, and leaves at least one to feed.
         """
-        width, past = max(map(len, news)), self.real.shape[1]
+        old = {id(owner): row for row, owner in enumerate(self.owners)}
+        source = [old.get(id(trace), -1) for trace in traces]
+        known = []
+        for row, encoding in zip(source, encodings, strict=True):
+            pairs = zip(self.tokens[row] if row >= 0 else [], encoding.ids, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            known.append(min(same, len(encoding.ids) - 1))
+        order = sorted(range(len(traces)), key=lambda i: len(encodings[i].ids) - known[i])
+        for layer in self.layers.layers:
+            layer.store = [kept[[max(source[i], 0) for i in order]] for kept in layer.store]
+        self.owners = [traces[i] for i in order]
+        self.tokens = [encodings[i].ids[: known[i]] for i in order]
+        return order
+
+    def append(self, first: int, news: list[list[int]]) -> torch.Tensor:
+        """Note new tokens of the rows from `first` on, which are fed left-padded to one width.
+
+        Returns (rows, 1, width, slots): who may look where. A pad looks at its row's first token.
+        """
+        width = max(map(len, news))
+        held = torch.tensor([len(t) for t in self.tokens[first : first + len(news)]])
         counts = torch.tensor([len(new) for new in news])
-        block = torch.arange(width)[None] >= width - counts[:, None]
-        self.real = torch.cat([self.real, block], 1)
-        for tokens, new in zip(self.tokens, news, strict=True):
+        slots = (held - width + counts)[:, None] + torch.arange(width)
+        rows, columns = (torch.arange(width) >= width - counts[:, None]).nonzero(as_tuple=True)
+        self.first, self.place = first, (rows, columns, slots[rows, columns])
+        self.end = int((held + counts).max())
+        for tokens, new in zip(self.tokens[first:], news, strict=False):
             tokens += new
-        here = past + torch.arange(width)[:, None]
-        slot = torch.arange(past + width)[None]
-        return (self.real[:, None, None] & (slot <= here)) | (slot == here)
+        return (torch.arange(self.end) <= slots.clamp(min=0)[..., None])[:, None]
+
+    def swap(self, one: int, other: int) -> None:
+        """Let two rows change places."""
+        for held in (self.owners, self.tokens):
+            held[one], held[other] = held[other], held[one]
+        for kept in [kept for layer in self.layers.layers for kept in layer.store]:
+            kept[[one, other]] = kept[[other, one]]
+
+
+def alike(counts: list[int]) -> list[tuple[int, int]]:
+    """Ranges of ascending `counts` that waste at most a fifth of their tokens when padded alike.
+
+    >>> alike([10, 11, 12, 90, 100])
+    [(0, 3), (3, 5)]
+    """
+    ranges, first = [], 0
+    for last in range(1, len(counts) + 1):
+        whole = counts[first : last + 1]
+        if last == len(counts) or len(whole) * whole[-1] > 1.25 * sum(whole):
+            ranges.append((first, last))
+            first = last
+    return ranges
 
 
 class QwenPolicy:
@@ -95,15 +134,14 @@ class QwenPolicy:
         self.end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.picture = processor.vision_start_token_id
         self.random = torch.Generator(model.device).manual_seed(seed)
-        self.cache = DialogueCache()
+        self.cache = DialogueCache(self.model.config.text_config.num_hidden_layers)
 
     @torch.inference_mode()
     def reply(self, traces: list[Trace]) -> list[Reply]:
         """The next turn of every trace. What these same traces were fed before is not fed again."""
         encodings = [encode(t, self.processor, True, self.system) for t in traces]
-        self.cache.keep(traces)
-        logits, following = self._feed(self.cache, encodings)
-        said = self._decode(logits, following)
+        order, logits, following = self._feed(traces, encodings)
+        said = self._decode(order, logits, following)
         decode = self.processor.tokenizer.decode
         return [
             read_reply(decode([t for t in s if t != self.end]), truncated=s[-1] != self.end)
@@ -113,71 +151,77 @@ class QwenPolicy:
     @torch.inference_mode()
     def force(self, traces: list[Trace]) -> list[str]:
         """`Answer: X` with the likeliest letter after what was thought so far."""
-        answers = []
+        encodings, answers = [], [""] * len(traces)
         for trace in traces:
             messages = trace.messages()
             messages[-1]["content"], messages[-1]["tool_calls"] = "Answer:", []
             whole = encode_messages(messages, trace.tools, self.processor, False, self.system)
             last = len(whole.ids) - whole.ids[::-1].index(self.end) - 1
-            cache = DialogueCache()
-            cache.keep([trace])
-            logits, _ = self._feed(cache, [Encoding(whole.ids[:last], whole.images, whole.grids)])
-            letters = LETTERS[: len(trace.question.options)]
+            encodings.append(Encoding(whole.ids[:last], whole.images, whole.grids))
+        order, logits, _ = self._feed(traces, encodings)
+        for i, row in zip(order, logits, strict=True):
+            letters = LETTERS[: len(traces[i].question.options)]
             tokens = [self.processor.tokenizer.encode(f" {x}")[-1] for x in letters]
-            best = letters[int(logits[0, tokens].argmax())] if letters else ""
-            answers.append(f"Answer: {best}".strip())
+            answers[i] = f"Answer: {letters[int(row[tokens].argmax())] if letters else ''}".strip()
         return answers
 
-    def _feed(self, cache: DialogueCache, encodings: list[Encoding]):
-        """Bring the cache up to these encodings: (rows, vocabulary) logits of what comes next, and
-        (rows,) its position.
+    def _feed(self, traces: list[Trace], encodings: list[Encoding]):
+        """Bring the cache up to these encodings: which of them each row holds, and per row (rows,
+        vocabulary) logits of what comes next and (rows,) its position.
         """
-        news, frames, spots = [], [], []
-        for row, encoding in enumerate(encodings):
-            same = takewhile(
-                lambda pair: pair[0] == pair[1], zip(cache.tokens[row], encoding.ids, strict=False)
-            )
-            known = min(sum(1 for _ in same), len(encoding.ids) - 1)
-            cache.cut(row, known)
-            news.append(encoding.ids[known:])
-            frames += encoding.images[encoding.ids[:known].count(self.picture) :]
-            spots.append(positions(encoding, self.model))
-        width = max(map(len, news))
-        block = torch.zeros(3, len(news), width, dtype=torch.long)
-        for row, (new, spot) in enumerate(zip(news, spots, strict=True)):
-            block[:, row, width - len(new) :] = spot[:, len(spot[0]) - len(new) :]
-        logits = self._forward(cache, news, block, frames)
-        return logits, torch.stack([spot.max() + 1 for spot in spots])
+        order = self.cache.seat(traces, encodings)
+        encodings = [encodings[i] for i in order]
+        known = [len(tokens) for tokens in self.cache.tokens]
+        spots = [positions(encoding, self.model) for encoding in encodings]
+        logits = []
+        for first, last in alike([len(e.ids) - k for e, k in zip(encodings, known, strict=True)]):
+            news, frames = [], []
+            for encoding, fed in zip(encodings[first:last], known[first:last], strict=True):
+                news.append(encoding.ids[fed:])
+                frames += encoding.images[encoding.ids[:fed].count(self.picture) :]
+            block = torch.zeros(3, len(news), max(map(len, news)), dtype=torch.long)
+            for row, new in enumerate(news):
+                block[:, row, -len(new) :] = spots[first + row][:, -len(new) :]
+            logits.append(self._forward(first, news, block, frames))
+        return order, torch.cat(logits), torch.stack([spot.max() + 1 for spot in spots])
 
-    def _forward(self, cache: DialogueCache, news, spots: torch.Tensor, frames) -> torch.Tensor:
-        """(rows, vocabulary) logits after one pass over new tokens, left-padded to one width."""
-        width = spots.shape[2]
-        pad, device = self.processor.tokenizer.pad_token_id, self.model.device
+    def _forward(self, first: int, news, spots: torch.Tensor, frames) -> torch.Tensor:
+        """(rows, vocabulary) logits after new tokens of the rows from `first` on."""
+        width, device = spots.shape[2], self.model.device
+        pad = self.processor.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(new)) + new for new in news])
         hidden = self.model.model(
             input_ids=ids.to(device),
             position_ids=spots.to(device),
-            attention_mask=cache.append(news).to(device),
-            past_key_values=cache.layers,
+            attention_mask=self.cache.append(first, news).to(device),
+            past_key_values=self.cache.layers,
             use_cache=True,
             **{name: x.to(device) for name, x in pixels(frames, self.processor).items()},
         ).last_hidden_state
         return self.model.lm_head(hidden[:, -1]).float()
 
-    def _decode(self, logits: torch.Tensor, following: torch.Tensor) -> list[list[int]]:
-        """Tokens said by every row, each up to `<|im_end|>` or the limit."""
-        said: list[list[int]] = [[] for _ in logits]
-        live = [True] * len(said)
-        while True:
-            for tokens, token, on in zip(said, self._choose(logits), live, strict=True):
-                if on:
-                    tokens.append(token)
-            live = [s[-1] != self.end and len(s) < self.max_new_tokens for s in said]
-            if not any(live):
-                return said
-            news = [s[-1:] if on else [] for s, on in zip(said, live, strict=True)]
-            logits = self._forward(self.cache, news, following[None, :, None].expand(3, -1, 1), [])
-            following = following + torch.tensor(live)
+    def _decode(self, order: list[int], logits, following: torch.Tensor) -> list[list[int]]:
+        """Tokens said in every dialogue, up to `<|im_end|>` or the limit.
+
+        Rows still speaking stand first; one that ends changes places with the last of them.
+        """
+        said: list[list[int]] = [[] for _ in order]
+        at, following = list(order), following.tolist()
+        while at:
+            for i, token in zip(at, self._choose(logits), strict=True):
+                said[i].append(token)
+            for row in reversed(range(len(at))):
+                last = said[at[row]]
+                if last[-1] == self.end or len(last) >= self.max_new_tokens:
+                    end = len(at) - 1
+                    self.cache.swap(row, end)
+                    at[row], following[row] = at[end], following[end]
+                    del at[end], following[end]
+            if at:
+                spots = torch.tensor(following)[None, :, None].expand(3, -1, 1)
+                logits = self._forward(0, [said[i][-1:] for i in at], spots, [])
+                following = [position + 1 for position in following]
+        return said
 
     def _choose(self, logits: torch.Tensor) -> list[int]:
         if self.temperature == 0:

@@ -11,11 +11,16 @@ import numpy as np
 
 from act2see.pocket import language
 from act2see.pocket.questions import FAMILIES, ask
-from act2see.pocket.world import COLOURS, FPS, PLACES, SHAPES, Scene, sample_scene
-from act2see.trace import prompt
+from act2see.pocket.world import COLOURS, EVENT_S, FPS, PLACES, SHAPES, Scene, render, sample_scene
+from act2see.trace import Question
 
+SHAPE_NAMES, COLOUR_NAMES = ("", *SHAPES), ("", *COLOURS, "white")
+CELL_CLASSES = [len(SHAPE_NAMES), len(COLOUR_NAMES), 2]
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
-OTHER_TOOLS = ("set_timer", "trim_audio", "play_sound", "move_camera", "count_words", "draw_line")
+OTHER_TOOLS = (
+    "set_timer", "trim_audio", "play_sound", "move_camera", "count_words", "draw_line",
+    "drop_frames", "sort_frames", "mark_frame",
+)  # fmt: skip
 WORDS = ("start_s", "end_s", "volume", "width", "from_s", "to_s", "speed", "level")
 
 
@@ -32,6 +37,16 @@ class Lesson:
         self.times_s += [float(t) for t in times_s]
         self.text += f"<|im_start|>user\n{shown}{text}<|im_end|>\n"
 
+    def unseen(self, times_s) -> list[float]:
+        """Those of these moments that no frame was shown of yet."""
+        return [t for t in times_s if t not in self.times_s]
+
+    def around_change(self, window: list[float]) -> list[float]:
+        """The last moment shown before the wall changes and the first after, inside `window`."""
+        known = sorted({*window, *(t for t in self.times_s if window[0] < t < window[1])})
+        after = sum(t < self.scene.wall_change_s for t in known)
+        return known[after - 1 : after + 1]
+
     def assistant(self, thinking: str, content: str) -> None:
         self.text += "<|im_start|>assistant\n<think>\n"
         self.text += f"{thinking}\n</think>\n\n{content}<|im_end|>\n"
@@ -39,8 +54,27 @@ class Lesson:
     def choose(self, text: str, options: list[str], thinking: str, answer: str, times_s=()) -> None:
         """A question with options, answered; `thinking` ends before the conclusion."""
         ending = language.conclusion(answer, options)
-        self.user(prompt(text, options), times_s)
+        self.user(Question.model_construct(text=text, options=options).prompt(), times_s)
         self.assistant(f"{thinking} {ending}", f"Answer: {'ABCD'[options.index(answer)]}")
+
+
+def cells(rng: np.random.Generator, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, side, side, 3) pictures, and (frames, 9, 3) what stands in each of their cells, row
+    by row: which shape, which colour, both 0 for none, and whether the wall is light.
+    """
+    scenes = [_scene(rng) for _ in range(frames)]
+    times = [_moment(scene, rng) for scene in scenes]
+    named = np.zeros((frames, 3, 3, 3), int)
+    for name, scene, time_s in zip(named, scenes, times, strict=True):
+        facts = scene.facts(time_s)
+        name[..., 2] = facts.wall == "light"
+        for shape, (shade, place) in facts.things.items():
+            name[PLACES[place]][:2] = SHAPE_NAMES.index(shape), COLOUR_NAMES.index(shade)
+        if facts.visitor:
+            shape, shade = facts.visitor
+            name[1, 1, :2] = SHAPE_NAMES.index(shape), COLOUR_NAMES.index(shade)
+    shown = [render(s, np.array([t]))[0] for s, t in zip(scenes, times, strict=True)]
+    return np.stack(shown), named.reshape(frames, 9, 3)
 
 
 def single_frame(rng: np.random.Generator) -> Lesson:
@@ -61,13 +95,13 @@ def single_frame(rng: np.random.Generator) -> Lesson:
 
 
 def descriptions(rng: np.random.Generator) -> Lesson:
-    """One to five frames, up to three of them described in full: dense lessons in seeing."""
+    """One to six frames, up to four of them described in full: dense lessons in seeing."""
     scene = _scene(rng)
-    count = 1 if rng.random() < 0.6 else int(rng.integers(2, 6))
+    count = 1 if rng.random() < 0.35 else int(rng.integers(2, 7))
     times = sorted({_moment(scene, rng) for _ in range(count)})
     lesson = Lesson(scene)
     shown = times
-    for time_s in rng.permutation(times)[:3]:
+    for time_s in rng.permutation(times)[:4]:
         lesson.user(f"describe the frame at {time_s:.1f} seconds.", shown)
         told = language.description(scene.facts(float(time_s)))
         lesson.assistant(f"i look at the frame at {time_s:.1f} seconds.", told)
@@ -87,78 +121,80 @@ def overview_frames(rng: np.random.Generator) -> Lesson:
 
 
 def frames_in_turns(rng: np.random.Generator) -> Lesson:
-    """Frames sent in two or three turns, a question about each lot: an overview, then windows."""
+    """An overview, then more frames turn by turn, the new ones read for one question or another."""
     scene = _scene(rng)
     lesson = Lesson(scene)
-    shown = list(scene.overview_times())
-    families = ["moment", "search", "order"]
-    question = ask(scene, families[int(rng.integers(3))], video="", rng=rng)
-    if rng.random() < 0.5:
-        _usual(lesson, scene, rng, shown)
+    overview = list(scene.overview_times())
+    draw = rng.random()
+    if draw < 0.4:
+        _usual(lesson, scene, rng, overview)
+    elif draw < 0.6:
+        _wall_change(lesson, overview, overview)
     else:
-        _answer(lesson, question, shown, shown, rng)
-    for _ in range(int(rng.integers(1, 3))):
-        window = [t for t in _window_times(question.truth["windows"], rng) if t not in shown]
-        if question.family == "search":  # the whole lot is read
-            window = [t for t in window if abs(t - scene.wall_change_s) < 3]
-        if window:
-            _answer(lesson, question, window, window, rng)
-            shown = shown + window
-        if rng.random() < 0.3 and window:
-            _at_a_time(lesson, window, rng)
-        question = ask(scene, families[int(rng.integers(3))], video="", rng=rng)
+        _answer(lesson, _question(scene, rng), overview, overview, rng)
+    for _ in range(int(rng.integers(2, 4))):
+        _look_closer(lesson, _question(scene, rng), rng)
     return lesson
+
+
+def _look_closer(lesson: Lesson, question, rng: np.random.Generator) -> None:
+    """Frames inside the question's windows, the second only where the first does not show it."""
+    windows = question.truth["windows"]
+    if question.family == "search":  # all that is new, then the wall's change in narrower bounds
+        new = lesson.unseen(_window_times(windows[0], rng))
+        if new and _answer(lesson, question, new, new, rng):
+            return
+        if rng.random() < 0.7 and new:
+            _wall_change(lesson, new, [], windows[0])
+        windows = [lesson.around_change(windows[0])]
+    for window in windows:
+        new = lesson.unseen(_window_times(window, rng))
+        if new and _answer(lesson, question, new, new, rng):
+            break
+    if rng.random() < 0.25:
+        _at_a_time(lesson, sorted(lesson.times_s)[-12:], rng)
 
 
 def several_frames(rng: np.random.Generator) -> Lesson:
     """Frames of an overview, of a window around an event, or both, and questions about them."""
     scene = _scene(rng)
-    layout = rng.choice(["window", "overview", "both", "later"], p=[0.3, 0.3, 0.2, 0.2])
-    count = 8 if rng.random() < 0.7 else int(rng.integers(4, 15))
-    overview = list(scene.overview_times(count))
-    family = str(rng.choice(["moment", "search", "order"], p=[0.4, 0.3, 0.3]))
-    question = ask(scene, family, video="", rng=rng)
-    window = _window_times(question.truth["windows"], rng)
+    layout = rng.choice(["window", "overview", "both"], p=[0.4, 0.3, 0.3])
+    overview = list(scene.overview_times(8 if rng.random() < 0.7 else int(rng.integers(4, 15))))
+    question = _question(scene, rng)
+    window = sorted({t for w in question.truth["windows"] for t in _window_times(w, rng)})
+    both = sorted({*overview, *window})
+    shown = {"window": window, "overview": overview, "both": both}[str(layout)]
     lesson = Lesson(scene)
-    if layout == "later":
-        _usual(lesson, scene, rng, overview)
-        shown = window
-    elif layout == "window":
-        shown = window
-    else:
-        shown = sorted({*overview, *window}) if layout == "both" else overview
     _answer(lesson, question, shown, shown, rng)
-    everything = sorted(set(lesson.times_s))
-    for _ in range(1 if len(everything) > 10 else 2):
+    for _ in range(1 if len(shown) > 10 else 2):
         draw = rng.random()
-        if draw < 0.35:
-            _at_a_time(lesson, everything, rng)
-        elif draw < 0.6 and len(everything) >= 3:
-            _wall_change(lesson, scene, everything, rng)
+        if draw < 0.4:
+            _at_a_time(lesson, shown, rng)
+        elif draw < 0.6 and len(shown) >= 3:
+            _wall_change(lesson, shown, [])
         elif draw < 0.8:
-            again = ask(scene, str(rng.choice(["moment", "search", "order"])), video="", rng=rng)
-            _answer(lesson, again, everything, [], rng)
+            _answer(lesson, _question(scene, rng), shown, [], rng)
         else:
             _usual(lesson, scene, rng, [])
     return lesson
 
 
 def words_only(rng: np.random.Generator) -> Lesson:
-    """No frame: facts looked up in a text, options, middles of windows, tools called."""
+    """No frame: facts looked up in a text, options, tools called."""
     scene = _scene(rng)
     facts = scene.facts(_moment(scene, rng))
     lesson = Lesson()
     draw = rng.random()
-    if draw < 0.5:
+    if draw < 0.45:
         lesson.user(language.description(facts))
         lesson.assistant("i read it.", "ok")
         for _ in range(5):
             _ask_facts(lesson, facts, rng, [])
-    elif draw < 0.75:
+    elif draw < 0.8:
         _call_a_tool(lesson, rng)
     else:
         for _ in range(6):
-            _middle_or_option(lesson, rng)
+            _option(lesson, rng)
     return lesson
 
 
@@ -170,71 +206,82 @@ def _moment(scene: Scene, rng: np.random.Generator) -> float:
     """Any moment of the clip on its frame grid, half of the time one of a brief event."""
     if rng.random() < 0.5:
         event = scene.events[int(rng.integers(len(scene.events)))]
-        return float(np.ceil(event.start_s * FPS + int(rng.integers(4))) / FPS)
+        return float(np.ceil(event.start_s * FPS + int(rng.integers(EVENT_S * FPS))) / FPS)
     return float(rng.integers(int(scene.duration_s * FPS)) / FPS)
 
 
-def _window_times(windows: list[list[float]], rng: np.random.Generator) -> list[float]:
-    """Frame times that cover the windows, at most half a second apart (a quarter when narrow)."""
-    times = set()
-    for low, high in windows:
-        step = 0.5 if high - low <= 2 else float(rng.choice([0.25, 0.5]))
-        offset = 0.0 if rng.random() < 0.7 else float(rng.integers(1, int(step * FPS) + 1)) / FPS
-        times |= set(np.arange(low + offset, high + 0.01, step))
-    times = sorted(float(t) for t in times)
-    if len(times) > 9:
-        start = int(rng.integers(len(times) - 8))
-        times = times[start : start + 9]
-    if rng.random() < 0.2:
-        times = [t for t in times if rng.random() < 0.7] or times
-    return sorted({float(t) for t in times})
+def _question(scene: Scene, rng: np.random.Generator):
+    """A question that the overview does not answer."""
+    return ask(scene, str(rng.choice(FAMILIES[1:])), video="", rng=rng)
 
 
-def _answer(lesson, question, frames: list[float], shown: list[float], rng) -> None:
-    """Read the frames that matter, conclude if they show it, else say so and guess."""
-    thinking, seen = seen_in(lesson.scene, question, frames)
-    if seen:
+def _window_times(window: list[float], rng: np.random.Generator) -> list[float]:
+    """From 4 to 9, mostly 5 moments of the frame grid, evenly from one end to the other."""
+    count = 5 if rng.random() < 0.6 else int(rng.integers(4, 10))
+    return sorted({float(t) for t in np.round(np.linspace(*window, count) * FPS) / FPS})
+
+
+def _answer(lesson, question, frames: list[float], shown: list[float], rng) -> bool:
+    """Read the frames that matter, conclude if they show it, else say so and guess.
+
+    Whether they showed it; what was shown in turns before counts too.
+    """
+    thinking = readings(lesson.scene, question, frames)
+    if seen := seen_in(lesson.scene, question, sorted({*lesson.times_s, *frames})):
         lesson.choose(question.text, question.options, thinking, seen, shown)
-        return
+        return True
     guess = str(rng.choice(question.options))
     letter = "ABCD"[question.options.index(guess)]
     lesson.user(question.prompt(), shown)
     guessed = language.conclusion(guess, question.options, "i guess")
     unsure = f"{thinking} {language.UNSEEN} {guessed}"
     lesson.assistant(unsure.strip(), f"Answer: {letter}")
+    return False
 
 
-def seen_in(scene: Scene, question, frames: list[float]) -> tuple[str, str]:
-    """(readings of the frames that matter, the answer they show, "" if they show none)."""
-    kind, shape = question.truth["kind"].split("_")[0], question.truth.get("shape", "")
-    answer = question.options[question.answer]
+def readings(scene: Scene, question, frames: list[float]) -> str:
+    """What to note of these frames: of those inside the question's windows, or for a search that
+    has no frame inside them, of the walls up to the change.
+    """
+    kind, windows = question.truth["kind"], question.truth["windows"]
+    inside = [t for t in frames if _within(t, windows)]
     if kind == "search":
-        return _seen_at_change(scene, frames, answer)
-    low, high = question.truth["windows"][0][0], question.truth["windows"][-1][1]
-    moments = [(t, scene.facts(t)) for t in frames if low <= t <= high]
-    readings = language.timeline(kind, shape, moments)
-    if kind == "white":
-        complete = len(moments) >= 8 and moments[0][0] - low < 0.5 and high - moments[-1][0] < 0.5
-        return readings, answer if complete else ""
-    usual = {t.shape: t.colour for t in scene.things}
-    for _, facts in moments:
-        if kind == "turn" and facts.things[shape][0] not in (usual[shape], "white"):
-            return readings, answer
-        if kind == "visit" and facts.visitor:
-            return readings, answer
-    return readings, ""
+        (low, high) = windows[0]
+        if sum(low < t < high for t in frames) == 0:
+            kind, inside = "wall", frames[: sum(t < scene.wall_change_s for t in frames) + 1]
+    moments = [(t, scene.facts(t)) for t in inside]
+    return language.timeline(kind, question.truth.get("shape", ""), moments)
 
 
-def _seen_at_change(scene: Scene, frames: list[float], answer: str) -> tuple[str, str]:
-    """Walls up to the change; with frames close to it, walls and visitors."""
-    close = [t for t in frames if abs(t - scene.wall_change_s) < 3]
-    near = len(close) > 1 and min(np.diff(close)) <= 1.26
-    moments = [(t, scene.facts(t)) for t in (close if near else frames)]
-    if near:
-        seen = any(f.visitor and abs(t - scene.wall_change_s) < 0.5 for t, f in moments)
-        return language.timeline("search", "", moments), answer if seen else ""
-    after = sum(t < scene.wall_change_s for t, _ in moments) + 1
-    return language.timeline("wall", "", moments[:after]), ""
+def seen_in(scene: Scene, question, frames: list[float]) -> str:
+    """The answer that these frames show, "" if they show none."""
+    kind, shape = question.truth["kind"], question.truth.get("shape", "")
+    answer, windows = question.options[question.answer], question.truth["windows"]
+    inside = [(t, scene.facts(t)) for t in frames if _within(t, windows)]
+    if kind == "white":  # the first that is seen is the first only if none was missed before it
+        for low, high in windows:
+            seen = [
+                (t, language.white(f) != "none is white.") for t, f in inside if low <= t <= high
+            ]
+            end = next((t for t, white in seen if white), None)
+            covered = [low - 0.25, *(t for t, _ in seen if end is None or t <= end), end or high]
+            if max(np.diff(covered)) > EVENT_S:
+                return ""
+            if end is not None:
+                break
+        return answer
+    if kind == "turn":
+        usual = {t.shape: t.colour for t in scene.things}
+        shown = any(f.things[shape][0] not in (usual[shape], "white") for _, f in inside)
+    elif kind == "search":
+        shown = any(f.visitor and abs(t - scene.wall_change_s) < 0.5 for t, f in inside)
+    else:
+        shown = any(f.visitor for _, f in inside)
+    return answer if shown else ""
+
+
+def _within(time_s: float, windows: list[list[float]]) -> bool:
+    return any(low <= time_s <= high for low, high in windows)
 
 
 def _usual(lesson: Lesson, scene: Scene, rng: np.random.Generator, shown: list[float]) -> None:
@@ -253,17 +300,19 @@ def _at_a_time(lesson: Lesson, frames: list[float], rng: np.random.Generator) ->
     lesson.assistant(f"i look at the frame at {time_s:.1f} seconds.", language.description(facts))
 
 
-def _wall_change(lesson: Lesson, scene: Scene, frames: list[float], rng) -> None:
-    after = sum(t < scene.wall_change_s for t in frames)
-    changes = 0 < after < len(frames)
-    read = frames[: after + 1] if changes else frames
-    thinking = language.timeline("wall", "", [(t, scene.facts(t)) for t in read])
-    lesson.user("when does the wall turn?")
-    told = (
-        f"between {frames[after - 1]:.1f} and {frames[after % len(frames)]:.1f} seconds."
-        if changes
-        else "never."
-    )
+def _wall_change(lesson: Lesson, frames: list[float], shown: list[float], window=None) -> None:
+    """Read walls up to the change, which lies between two of these frames or the window's ends."""
+    change_s = lesson.scene.wall_change_s
+    low, high = window or (frames[0], frames[-1])
+    read = frames[: sum(t < change_s for t in frames) + 1]
+    thinking = language.timeline("wall", "", [(t, lesson.scene.facts(t)) for t in read])
+    known = sorted({low, high, *(t for t in frames if low < t < high)})
+    after = sum(t < change_s for t in known)
+    told = "never."
+    if 0 < after < len(known):
+        told = f"between {known[after - 1]:.1f} and {known[after]:.1f} seconds."
+    asked = f" between {low:.1f} and {high:.1f} seconds" if window else ""
+    lesson.user(f"when does the wall turn{asked}?", shown)
     lesson.assistant(thinking, told)
 
 
@@ -292,14 +341,8 @@ def _ask_facts(lesson: Lesson, facts, rng: np.random.Generator, shown: list[floa
     lesson.choose(text, options, thinking, answer, shown)
 
 
-def _middle_or_option(lesson: Lesson, rng: np.random.Generator) -> None:
-    if rng.random() < 0.5:
-        low = float(rng.integers(40))
-        high = low + float(rng.integers(1, 4)) * 2
-        text = f"{low:.1f} and {high:.1f} is {(low + high) / 2:.1f}."
-        lesson.user(f"what is the middle of {low:.1f} and {high:.1f}?")
-        lesson.assistant(f"the middle of {text}", f"{(low + high) / 2:.1f}")
-        return
+def _option(lesson: Lesson, rng: np.random.Generator) -> None:
+    """Find an option that is named."""
     pool = [COLOURS, SHAPES, tuple(PLACES), (*SHAPES[:2], "both", "neither")]
     pool = pool[int(rng.integers(4))]
     options = [str(o) for o in rng.permutation(pool)[:4]]
@@ -320,11 +363,13 @@ def _call_a_tool(lesson: Lesson, rng: np.random.Generator) -> None:
         values = [float(v) / 2 for v in rng.integers(0, 80, len(keys[name]))]
         if len(values) == 2:
             values.sort()
-        told = " and ".join(f"{v:.1f}" for v in values)
+        told = "with " + " and ".join(f"{v:.1f}" for v in values)
+        if len(values) == 2 and rng.random() < 0.5:
+            told = f"between {values[0]:.1f} and {values[1]:.1f} seconds"
         arguments = ", ".join(f'"{k}": {v:.1f}' for k, v in zip(keys[name], values, strict=True))
-        lesson.user(f"please use {name} with {told}.")
+        lesson.user(f"please use {name} {told}.")
         call = f'<tool_call>\n{{"name": "{name}", "arguments": {{{arguments}}}}}\n</tool_call>'
-        lesson.assistant(f"i use {name} with {told}.", call)
+        lesson.assistant(f"i use {name} {told}.", call)
         lesson.user("<tool_response>\ndone\n</tool_response>")
         lesson.assistant("it is done.", "done")
 
@@ -337,6 +382,3 @@ def _schema(name: str, keys: list[str]) -> str:
         f'"parameters": {{"type": "object", "properties": {{{properties}}}, '
         f'"required": [{required}]}}}}}}'
     )
-
-
-assert FAMILIES

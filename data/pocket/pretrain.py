@@ -1,8 +1,11 @@
 """Trains the pocket base model from scratch: `python data/pocket/pretrain.py data/pocket/base`.
 
-Works on `lessons`, drawn afresh at every step from (seed, step): nothing is seen twice, and a run
-that was interrupted goes on where its last checkpoint stands. Knows nothing of traces. The recipe
-(Muon for matrices, AdamW for the rest, bf16 autocast) is our choice.
+First the vision tower alone learns to name what stands in each cell of single frames, by a linear
+read-out that is thrown away: a student whose eye starts blind takes an hour to find out what there
+is to see. Then the whole model works on `lessons`, drawn afresh at every step from (seed, step):
+nothing is seen twice, and a run that was interrupted goes on where its last checkpoint stands.
+Knows nothing of traces. The recipe (Muon for matrices, AdamW for the rest, bf16 autocast) is our
+choice.
 """
 
 import argparse
@@ -13,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from lessons import (
+    CELL_CLASSES,
     Lesson,
+    cells,
     descriptions,
     frames_in_turns,
     overview_frames,
@@ -30,24 +35,33 @@ from act2see.pocket import language
 from act2see.pocket.world import render
 from act2see.toolbox import SCHEMAS
 
-# From which step on, which lessons, how many of each a step.
+# From which step on, which lessons, how many of each a step: first seeing, then all kinds at once,
+# because a kind that is left out is forgotten.
 STAGES = (
-    (0, ((single_frame, 20), (several_frames, 16), (words_only, 12))),
-    (300, ((descriptions, 64),)),
-    (540, ((descriptions, 20), (single_frame, 12), (several_frames, 16), (overview_frames, 8))),
+    (0, ((descriptions, 36), (single_frame, 12), (words_only, 12))),
     (
-        840,
+        240,
         (
-            (descriptions, 8),
-            (overview_frames, 6),
-            (several_frames, 8),
-            (frames_in_turns, 16),
-            (words_only, 14),
+            (descriptions, 12),
+            (single_frame, 4),
+            (overview_frames, 2),
+            (several_frames, 6),
+            (frames_in_turns, 6),
+            (words_only, 8),
+        ),
+    ),
+    (
+        600,
+        (
+            (descriptions, 6),
+            (single_frame, 2),
+            (overview_frames, 2),
+            (several_frames, 4),
+            (frames_in_turns, 10),
+            (words_only, 6),
         ),
     ),
 )
-# First and last step of a cycle, and its highest share of the learning rate.
-CYCLES = ((0, 840, 1.0), (840, 960, 0.6))
 
 
 class Lessons(Dataset):
@@ -62,15 +76,10 @@ class Lessons(Dataset):
     def __getitem__(self, step: int) -> list[dict[str, torch.Tensor]]:
         rng = np.random.default_rng([self.seed, step])
         batches = []
-        for make, count in lessons_at(step):
+        for make, count in [kinds for first, kinds in STAGES if first <= step][-1]:
             lessons = sorted((make(rng) for _ in range(count)), key=lambda x: len(x.text))
             batches += [lessons[: count // 2], lessons[count // 2 :]]
         return [collate(lessons, self.processor) for lessons in batches]
-
-
-def lessons_at(step: int):
-    """(kind of lesson, how many) at this step."""
-    return [lessons for first, lessons in STAGES if first <= step][-1]
 
 
 def collate(lessons: list[Lesson], processor) -> dict[str, torch.Tensor]:
@@ -119,16 +128,41 @@ def loss_and_hits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, 
     return torch.nn.functional.cross_entropy(logits, wanted), hits, len(wanted)
 
 
+def open_eyes(eye, processor, seed: int, steps: int = 400, frames: int = 128) -> None:
+    """Teach the vision tower, in place, what stands in each of a frame's cells."""
+    rng = np.random.default_rng([seed, 2])
+    reader = torch.nn.Linear(eye.config.out_hidden_size, sum(CELL_CLASSES))
+    weights = [*eye.parameters(), *reader.parameters()]
+    optim = torch.optim.AdamW(weights, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    slowing = torch.optim.lr_scheduler.LambdaLR(optim, lambda step: schedule(step, steps))
+    for step in range(steps):
+        shown, named = cells(rng, frames)
+        images = processor.image_processor(images=shown, return_tensors="pt")
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = eye(images["pixel_values"], grid_thw=images["image_grid_thw"]).pooler_output
+        said = reader(seen.float())
+        parts = zip(said.split(CELL_CLASSES, -1), torch.tensor(named).flatten(0, 1).T, strict=True)
+        losses = [torch.nn.functional.cross_entropy(one, wanted) for one, wanted in parts]
+        sum(losses).backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optim.step()
+        optim.zero_grad()
+        slowing.step()
+        if step % 50 == 0 or step == steps - 1:
+            print(f"eye {step:4d}  " + "  ".join(f"{loss:.4f}" for loss in losses), flush=True)
+
+
 def corpus(seed: int, lessons: int = 600) -> list[str]:
     """Texts that the tokenizer learns from: lessons, the tools' schemas, the words of looking."""
     rng = np.random.default_rng([seed, 1])
-    makers = [make for make, _ in STAGES[0][1]]
-    texts = [makers[i % 3](rng).text for i in range(lessons)]
+    makers = [make for make, _ in STAGES[-1][1]]
+    texts = [makers[i % len(makers)](rng).text for i in range(lessons)]
     more = [json.dumps(s) for s in SCHEMAS.values()] + [
         f"{language.UNSEEN} {language.look(7.0, 9.0)}",
         '{"name": "retrieve_frames", "arguments": {"start_s": 7.0, "end_s": 9.0}}',
         '{"name": "generate_frame", "arguments": {"prompt": "the red disc is green", "time_s": 9}}',
-        "if the disc were removed added moved to the top left i imagine the picture generated",
+        "if the disc were removed added painted moved to the top, on the left",
+        "i imagine the picture: a generated frame at 9.0 shows which shape would be seen there",
         "this call failed: the answer was not given. no more calls are left, answer now.",
     ]
     return texts + more * 40
@@ -146,24 +180,17 @@ def optimizers(model, lr: float) -> list[torch.optim.Optimizer]:
     return [muon, torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
-def anew(model, lr: float) -> list[torch.optim.Optimizer]:
-    """Fresh optimisers for a new cycle, which starts from weights rounded as they ship."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(weight.bfloat16())
-    return optimizers(model, lr)
-
-
 def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every: int) -> None:
     """Train to `steps`, or stop after `minutes` with a checkpoint to go on from."""
     began = time.time()
     torch.manual_seed(seed)
     processor = build_processor(corpus(seed))
-    model = build_model(processor)
-    model.train()
+    model = build_model(processor).train()
     optims = optimizers(model, lr)
     state = folder / "checkpoint"
     first, before_s = resume(state, model, optims)
+    if not first:
+        open_eyes(model.model.visual, processor, seed)
     print(
         f"{sum(w.numel() for w in model.parameters()):,} parameters, from step {first}", flush=True
     )
@@ -175,9 +202,7 @@ def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every:
         prefetch_factor=3,
     )
     for step, batches in enumerate(loader, first):
-        if step and step in [cycle[0] for cycle in CYCLES]:
-            optims = anew(model, lr)
-        scale = schedule(step)
+        scale = schedule(step, steps)
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = lr * scale
@@ -206,11 +231,9 @@ def learn(model, batch, parts: int) -> tuple[float, float]:
     return float(loss.detach()), hits / count
 
 
-def schedule(step: int) -> float:
-    """Share of the learning rate: per cycle, up, constant, and down over its last 40 %."""
-    start, end, height = next(c for c in CYCLES if step < c[1])
-    down = (end - step) / (0.4 * (end - start))
-    return height * min((step - start + 1) / 50, 1.0, max(down, 0.05))
+def schedule(step: int, steps: int) -> float:
+    """Share of the learning rate: up, constant, and down over the last 40 %."""
+    return min((step + 1) / 50, 1.0, max((steps - step) / (0.4 * steps), 0.05))
 
 
 def save(state: Path, model, optims, step: int, spent_s: float) -> None:
@@ -267,7 +290,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=CYCLES[-1][1])
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--minutes", type=float, default=0.0, help="stop early; run again to go on")
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")

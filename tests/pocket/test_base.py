@@ -33,6 +33,7 @@ def test_no_lesson_shows_the_tools_or_a_trace(lessons):
         lessons.single_frame,
         lessons.overview_frames,
         lessons.several_frames,
+        lessons.frames_in_turns,
         lessons.words_only,
     )
     for _ in range(400):
