@@ -46,20 +46,16 @@ def load_processor(checkpoint: str | Path) -> Qwen3VLImageProcessor:
     return Qwen3VLImageProcessor(images, tokenizer, None, chat_template=tokenizer.chat_template)
 
 
-def load_student(
-    checkpoint: str | Path,
-    adapter: str | Path = "",
-    four_bit: bool = True,
-    dtype: torch.dtype | None = None,
-):
+def load_student(checkpoint: str | Path, adapter: str | Path = "", four_bit: bool = True):
     """The student ready to answer: base in NF4, or as it is, with an adapter where one is named.
 
-    Raises ValueError when the adapter was trained on another base, and FileNotFoundError when its
-    folder holds none.
+    Computes in bfloat16, on older GPUs float16, without a GPU float32. Raises as `check_adapter`.
     """
     if adapter:
         check_adapter(Path(adapter), checkpoint)
-    dtype = dtype or default_dtype()
+    gpu = torch.cuda.is_available()
+    native = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    dtype = torch.bfloat16 if native else torch.float16 if gpu else torch.float32
     quantised = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -67,11 +63,9 @@ def load_student(
         bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=["model.visual", "lm_head"],
     )
+    options = {"quantization_config": quantised} if four_bit else {}
     model = Qwen3VLForConditionalGeneration.from_pretrained(
-        checkpoint,
-        dtype=dtype,
-        device_map={"": "cuda" if torch.cuda.is_available() else "cpu"},
-        quantization_config=quantised if four_bit else None,
+        checkpoint, dtype=dtype, device_map={"": "cuda" if gpu else "cpu"}, **options
     )
     return PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
 
@@ -79,14 +73,6 @@ def load_student(
 def unwrapped(model):
     """The Qwen3-VL model itself, adapters left in place inside it."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-def default_dtype() -> torch.dtype:
-    """bfloat16 where the GPU has it, float16 on older ones, float32 without a GPU."""
-    if not torch.cuda.is_available():
-        return torch.float32
-    emulated = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if emulated else torch.float16
 
 
 def fingerprint(checkpoint: str | Path) -> str:
@@ -102,14 +88,13 @@ def fingerprint(checkpoint: str | Path) -> str:
 
 
 def check_adapter(adapter: Path, checkpoint: str | Path) -> None:
-    """Raise where the folder holds no adapter, or one for another base than `checkpoint`.
-
-    An adapter's `revision` is the fingerprint of a base that is a folder.
+    """Raise FileNotFoundError where the folder holds no adapter, ValueError where it is for another
+    base than `checkpoint`. Its `revision` is the fingerprint of a base that is a folder.
     """
-    if not (adapter / "adapter_config.json").exists():
-        raise FileNotFoundError(f"{adapter} holds no adapter (no adapter_config.json)")
-    told = json.loads((adapter / "adapter_config.json").read_text())
-    own, given = told["revision"] or told["base_model_name_or_path"], fingerprint(checkpoint)
-    if own != given:
-        name = told["base_model_name_or_path"]
+    config = adapter / "adapter_config.json"
+    if not config.exists():
+        raise FileNotFoundError(f"{adapter} holds no adapter (no {config.name})")
+    told, given = json.loads(config.read_text()), fingerprint(checkpoint)
+    name = told["base_model_name_or_path"]
+    if (own := told["revision"] or name) != given:
         raise ValueError(f"{adapter} is for {name} ({own}); {checkpoint} ({given}) is another base")

@@ -1,8 +1,7 @@
 """A trace as tokens: for training and for inference alike.
 
-Works on a `Trace` and a Qwen3-VL processor. Knows nothing of weights. There is one way from trace
-to tokens, so that what a student is trained on is what it meets later (peers in whom the two differ
-lose their results there).
+Works on a `Trace` and a Qwen3-VL processor. Knows nothing of weights. One way from trace to tokens,
+so that a student meets what it was trained on (peers in whom the two differ lose results there).
 """
 
 from dataclasses import dataclass
@@ -17,20 +16,15 @@ from act2see.trace import Trace
 
 @dataclass
 class Encoding:
-    """ids: the dialogue's tokens, frames expanded; images: its frames, in order; grids: their
-    sizes in patches, (1, height, width) each.
-    """
+    """A dialogue's tokens, each frame expanded to its own, and the frames in order."""
 
     ids: list[int]
     images: list[Image.Image]
-    grids: list[tuple[int, int, int]]
+    grids: list[tuple[int, int, int]]  # the frames' sizes in patches, (1, height, width)
 
 
 def encode(trace: Trace, processor, reply_next: bool = False, system: str = "") -> Encoding:
-    """The trace's tokens; with `reply_next`, up to where the assistant speaks next.
-
-    The tokens after n turns are a prefix of those after n + 1.
-    """
+    """The trace's tokens, with `reply_next` up to the assistant's next; one more turn only adds."""
     return encode_messages(trace.messages(), trace.tools, processor, reply_next, system)
 
 
@@ -38,34 +32,25 @@ def encode_messages(messages, tools, processor, reply_next=False, system="") -> 
     """Chat messages as tokens and images; `tools` are names out of the toolbox."""
     if system:
         messages = [{"role": "system", "content": system}, *messages]
+    schemas = [SCHEMAS[name] for name in tools] or None
     text = processor.apply_chat_template(
-        messages,
-        tools=[SCHEMAS[name] for name in tools] or None,
-        tokenize=False,
-        add_generation_prompt=reply_next,
+        messages, tools=schemas, tokenize=False, add_generation_prompt=reply_next
     )
     parts = [p for m in messages if isinstance(m["content"], list) for p in m["content"]]
     images = [p["image"] for p in parts if p["type"] == "image"]
     pieces = text.split(processor.image_token)
     if len(pieces) != len(images) + 1:
-        raise ValueError(
-            f"the chat template wrote {len(pieces) - 1} image places for {len(images)} images"
-        )
-    grids = [grid(image, processor.image_processor) for image in images]
-    merged = processor.image_processor.merge_size**2
-    expanded = pieces[0]
-    for (_, height, width), piece in zip(grids, pieces[1:], strict=True):
-        expanded += processor.image_token * (height * width // merged) + piece
+        raise ValueError(f"{len(pieces) - 1} image places in the text for {len(images)} images")
+    eye = processor.image_processor
+    limits = eye.size["shortest_edge"], eye.size["longest_edge"]
+    grids, expanded = [], pieces[0]
+    for image, piece in zip(images, pieces[1:], strict=True):
+        sides_px = smart_resize(image.height, image.width, eye.patch_size * eye.merge_size, *limits)
+        height, width = (side_px // eye.patch_size for side_px in sides_px)
+        grids.append((1, height, width))
+        expanded += processor.image_token * (height * width // eye.merge_size**2) + piece
     ids = processor.tokenizer.encode(expanded, add_special_tokens=False)
     return Encoding(ids, images, grids)
-
-
-def grid(image: Image.Image, images) -> tuple[int, int, int]:
-    """(1, height, width) of this image in patches, as the image processor will resize it."""
-    low, high = images.size["shortest_edge"], images.size["longest_edge"]
-    factor = images.patch_size * images.merge_size
-    height, width = smart_resize(image.height, image.width, factor, low, high)
-    return 1, height // images.patch_size, width // images.patch_size
 
 
 def positions(encoding: Encoding, model) -> torch.Tensor:
@@ -82,23 +67,16 @@ def pixels(images: list[Image.Image], processor) -> dict[str, torch.Tensor]:
 
 
 def assistant_labels(ids: list[int], tokenizer) -> list[int]:
-    """`ids` where the assistant said them, -100 elsewhere.
-
-    Said by the assistant: what follows the generation prompt, up to and including `<|im_end|>`.
-    """
+    """`ids` where the assistant said them (generation prompt to `<|im_end|>`), -100 elsewhere."""
     opening = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
     thinking = tokenizer.encode("<think>\n", add_special_tokens=False)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     labels = [-100] * len(ids)
-    start = 0
-    while start < len(ids):
-        if ids[start : start + len(opening)] != opening:
-            start += 1
-            continue
-        start += len(opening)
-        if ids[start : start + len(thinking)] == thinking:
-            start += len(thinking)
-        stop = ids.index(end, start) + 1 if end in ids[start:] else len(ids)
-        labels[start:stop] = ids[start:stop]
-        start = stop
+    for begin in range(len(ids)):
+        start = begin + len(opening)
+        if ids[begin:start] == opening:
+            if ids[start : start + len(thinking)] == thinking:
+                start += len(thinking)
+            stop = ids.index(end, start) + 1 if end in ids[start:] else len(ids)
+            labels[start:stop] = ids[start:stop]
     return labels

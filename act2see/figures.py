@@ -134,7 +134,7 @@ def trace_figure(trace: Trace, columns: int = 8) -> Figure:
     page = figure.add_axes((0, 0, 1, 1))
     page.axis("off")
     asked, answer = trace.question.text, trace.question.answer
-    y = _say(page, -0.15, "question", GREY, asked, fontsize=12, weight="bold")
+    y = _say(page, -0.15, "question", GREY, asked, 12, weight="bold")
     options = trace.question.prompt().removeprefix(asked).strip().replace("\n", " " * 6)
     y = _say(page, y, "options", GREY, options) - 0.34
     clip = page.inset_axes((LEFT_IN, y, BODY_IN, 0.34), transform=page.transData)
@@ -144,8 +144,8 @@ def trace_figure(trace: Trace, columns: int = 8) -> Figure:
     y = _show(page, clip, y - 0.49, "overview", trace.overview, min(len(trace.overview), 24))
     calls = 0
     for step in trace.steps:
-        calls += step.kind == "call"
         if step.kind == "call":
+            calls += 1
             given = ", ".join(f"{name}={value!r}" for name, value in step.arguments.items())
             said = f"{step.tool}({given})" if step.tool else step.text
             y = _say(page, y, f"call {calls}", ORANGE, said, family="monospace")
@@ -165,15 +165,14 @@ def trace_figure(trace: Trace, columns: int = 8) -> Figure:
     return figure
 
 
-def _say(page: Axes, y: float, label: str, colour: str, text: str, **font) -> float:
+def _say(page: Axes, y: float, label: str, colour: str, text: str, size=10, **font) -> float:
     """Write wrapped text from `y` down; returns where the next thing may start."""
-    font = {"fontsize": 10, **font}
-    width = int(BODY_IN * 72 / font["fontsize"] / (0.61 if len(font) > 1 else 0.51))
+    width = int(BODY_IN * 72 / size / (0.61 if font else 0.51))
     lines = [line for part in text.splitlines() for line in textwrap.wrap(part, width)]
     lines = lines if len(lines) <= 12 else [*lines[:6], "[…]", *lines[-5:]]
-    line_in = 1.35 * font["fontsize"] / 72
+    line_in, font = 1.35 * size / 72, {"fontsize": size, "va": "top", "parse_math": False, **font}
     for i, line in enumerate(lines):
-        page.text(LEFT_IN, y - i * line_in, line, va="top", parse_math=False, **font)
+        page.text(LEFT_IN, y - i * line_in, line, **font)
     return _mark(page, y, y - len(lines) * line_in, label, colour) if lines else y
 
 

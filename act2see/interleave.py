@@ -33,7 +33,10 @@ class Reply:
 
 
 class Policy(Protocol):
-    """Whoever answers. `name` goes into the trace."""
+    """Whoever answers. `name` goes into the trace.
+
+    One that cannot go on with a trace writes why into its `failed`: the dialogue ends there.
+    """
 
     name: str
 
@@ -77,12 +80,13 @@ def interleave(
                 take_turn(trace, reply, toolbox, budget)
             stuck = [t for t in live if t.forced]
             for trace, answer in zip(stuck, policy.force(stuck) if stuck else [], strict=True):
-                trace.steps.append(Step(kind="answer", text=answer))
-            for trace in live:
-                if trace.steps[-1].kind == "answer":
-                    bar.update()
-                    yield trace
-            live = [t for t in live if t.steps[-1].kind != "answer"]
+                if not trace.failed:
+                    trace.steps.append(Step(kind="answer", text=answer))
+            ended = [t for t in live if t.failed or t.steps[-1].kind == "answer"]
+            live = [t for t in live if not t.failed and t.steps[-1].kind != "answer"]
+            for trace in ended:
+                bar.update()
+                yield trace
 
 
 def collect(
@@ -96,14 +100,16 @@ def collect(
     """The traces of all questions, in their order, kept in the JSONL file `path` as they finish.
 
     What the file holds already of this policy, tools, overview and question is not asked again:
-    run it once more after an interruption and it goes on.
+    run it once more after an interruption and it goes on. What failed is asked again; a question's
+    last line is the one that counts.
     """
     kept = read_traces(path) if path.exists() else []
     wanted = {q.id: q for q in questions}
     done = {
         t.question.id: t
         for t in kept
-        if t.policy == policy.name
+        if not t.failed
+        and t.policy == policy.name
         and t.tools == list(toolbox.tools)
         and len(t.overview) == budget.overview_frames
         and t.question == wanted.get(t.question.id)
@@ -134,6 +140,8 @@ def take_turn(trace: Trace, reply: Reply, toolbox: Toolbox, budget: Budget) -> N
     reply with neither call nor letter is forced to choose, too.
     """
     trace.steps.append(Step(kind="think", text=reply.thinking))
+    if trace.failed:
+        return
     told = any(s.kind == "evidence" and s.text == NO_CALLS_LEFT for s in trace.steps)
     options = len(trace.question.options)
     silent = not reply.calls and options and not read_letter(reply.answer, options)

@@ -1,8 +1,7 @@
 """The filter: traces are kept where their reasoning is close to a human's.
 
 Works on traces whose questions carry human reasoning. Knows nothing of who wrote the traces. The
-paper keeps a trace at a cosine similarity of BGE-M3 embeddings of 0.80 or more; the embedder is
-loaded through FlagEmbedding in every profile.
+paper keeps those with a cosine of BGE-M3 embeddings of 0.80 or more. FlagEmbedding loads embedders.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +11,12 @@ from sklearn.preprocessing import normalize
 
 from act2see.trace import Trace
 
+Embedder = Callable[[Sequence[str]], np.ndarray]
 THRESHOLD = 0.80
 POCKET_EMBEDDER = "all-MiniLM-L6-v2"
 
 
-def load_embedder(name: str) -> Callable[[Sequence[str]], np.ndarray]:
+def load_embedder(name: str) -> Embedder:
     """A function from n texts to (n, d) embeddings of length one.
 
     name: `BAAI/bge-m3`, another FlagEmbedding model or folder, or `all-MiniLM-L6-v2`, which comes
@@ -35,25 +35,20 @@ def load_embedder(name: str) -> Callable[[Sequence[str]], np.ndarray]:
     return lambda texts: np.asarray(model.encode(list(texts)), dtype=np.float32)
 
 
-def similarity(
-    traces: Sequence[Trace], embed: Callable[[Sequence[str]], np.ndarray]
-) -> list[Trace]:
+def similarity(traces: Sequence[Trace], embed: Embedder) -> list[Trace]:
     """The traces with `similarity` set: cosine of their reasoning and the human's, in [-1, 1].
 
     Raises ValueError naming the questions that have no human reasoning to compare with.
     """
-    bare = [t.question.id for t in traces if not t.question.reasoning.strip()]
-    if bare:
+    if bare := [t.question.id for t in traces if not t.question.reasoning.strip()]:
         raise ValueError(f"{len(bare)} questions have no human reasoning: {', '.join(bare[:5])}")
     if not traces:
         return []
     pairs = [(t.reasoning(), t.question.reasoning) for t in traces]
     unique = sorted({text for pair in pairs for text in pair}, key=lambda t: (len(t), t))
     vectors = dict(zip(unique, normalize(embed(unique)), strict=True))
-    return [
-        trace.model_copy(update={"similarity": float(vectors[own] @ vectors[human])})
-        for trace, (own, human) in zip(traces, pairs, strict=True)
-    ]
+    scores = [{"similarity": float(vectors[own] @ vectors[human])} for own, human in pairs]
+    return [t.model_copy(update=score) for t, score in zip(traces, scores, strict=True)]
 
 
 def keep(traces: Sequence[Trace], threshold: float = THRESHOLD) -> list[Trace]:

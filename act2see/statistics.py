@@ -5,7 +5,6 @@ questions may share a video, where its intervals are too narrow. A number is nan
 nothing to say. Our choice; the share of kept traces with frames is the paper's.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from math import nan
@@ -13,14 +12,13 @@ from math import nan
 import numpy as np
 from pandas import DataFrame
 from scipy.stats import binomtest, bootstrap
-from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score
 
 from act2see.trace import LETTERS, Question, Step, Trace
 
 COLUMNS = (
     "system", "family", "n", "accuracy", "low", "high",
-    "calls_per_question", "tool_call_rate", "valid_call_rate", "unparsed", "truncated",
-    "forced",
+    "calls_per_question", "tool_call_rate", "valid_call_rate", "unparsed", "truncated", "forced",
 )  # fmt: skip
 
 
@@ -37,9 +35,8 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
     >>> mcnemar([False] * 5, [True] * 5)
     0.0625
     """
-    change = _change(a, b)
-    won, lost = int((change > 0).sum()), int((change < 0).sum())
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    won = [y for x, y in zip(a, b, strict=True) if x != y]
+    return float(binomtest(int(sum(won)), len(won)).pvalue) if won else 1.0
 
 
 def paired_gain(
@@ -49,7 +46,9 @@ def paired_gain(
 
     No interval (nan) where all questions change alike: n questions cannot give such certainty.
     """
-    change = _change(a, b)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} results do not pair: they must be as many")
+    change = np.subtract(b, a, dtype=float)
     gain = _share(change.sum(), change.size)
     if np.unique(change).size < 2:
         return gain, nan, nan
@@ -57,28 +56,17 @@ def paired_gain(
     return gain, *map(float, drawn.confidence_interval)
 
 
-def _change(a: Sequence[bool], b: Sequence[bool]) -> np.ndarray:
-    """Per question 1 where only `b` is right, -1 where only `a` is, else 0."""
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} results do not pair: they must be as many")
-    return np.subtract(b, a, dtype=float)
-
-
 def trivial_traces(questions: Sequence[Question]) -> dict[str, list[Trace]]:
     """System -> its bare answers to the questions, six blind ways to choose; of ties the first."""
-    chosen = {f"always_{x.lower()}": [i] * len(questions) for i, x in enumerate(LETTERS[:4])}
-    lengths = [[len(option) for option in q.options] for q in questions]
-    chosen["shortest"] = [of.index(min(of)) for of in lengths]
-    chosen["longest"] = [of.index(max(of)) for of in lengths]
-    return {
-        name: [
-            Trace(
-                question=q, policy=name, steps=[Step(kind="answer", text=f"Answer: {LETTERS[i]}")]
-            )
-            for q, i in zip(questions, options, strict=True)
-        ]
-        for name, options in chosen.items()
-    }
+    rules = {f"always_{x.lower()}": lambda _, i=i: i for i, x in enumerate(LETTERS[:4])}
+    rules |= {"shortest": np.argmin, "longest": np.argmax}
+    answered = {name: [] for name in rules}
+    for name, choose in rules.items():
+        for q in questions:
+            letter = LETTERS[choose([len(option) for option in q.options])]
+            steps = [Step(kind="answer", text=f"Answer: {letter}")]
+            answered[name].append(Trace(question=q, policy=name, steps=steps))
+    return answered
 
 
 def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> DataFrame:
@@ -90,13 +78,12 @@ def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> Da
     rows = []
     for family, members in [*((f, [f]) for f in families), ("all", families)]:
         chosen = [t for t in traces if t.question.family in members]
-        n, calls = len(chosen), sum(len(t.calls()) for t in chosen)
-        valid = calls - sum(t.failed_calls() for t in chosen)
-        asking = sum(bool(t.calls()) for t in chosen)
+        n, calls = len(chosen), [len(t.calls()) for t in chosen]
+        valid = sum(calls) - sum(t.failed_calls() for t in chosen)
+        accuracy = accuracy_interval(sum(t.correct() for t in chosen), n)
+        rates = _share(sum(calls), n), _share(np.count_nonzero(calls), n), _share(valid, sum(calls))
         ends = [(t.letter() == "", t.truncated, t.forced) for t in chosen]
         counts = np.array(ends, int).reshape(-1, 3).sum(0).tolist()
-        accuracy = accuracy_interval(sum(t.correct() for t in chosen), n)
-        rates = _share(calls, n), _share(asking, n), _share(valid, calls)
         rows.append((system, family, n, *accuracy, *rates, *counts))
     return DataFrame(rows, columns=COLUMNS)
 
@@ -119,9 +106,9 @@ def compare(
         raise ValueError(f"{len(alone)} questions do not pair one to one, among them {alone[:5]}")
     after = {t.question.id: t.correct() for t in second}
     a, b = [t.correct() for t in first], [after[t.question.id] for t in first]
-    rates = len(a), _share(sum(a), len(a)), _share(sum(b), len(b))
-    names, gain = ("n", "base", "tuned", "gain", "low", "high", "p"), paired_gain(a, b, seed)
-    return dict(zip(names, (*rates, *gain, mcnemar(a, b)), strict=True))
+    gain, low, high = paired_gain(a, b, seed)
+    told = {"n": len(a), "base": _share(sum(a), len(a)), "tuned": _share(sum(b), len(b))}
+    return told | {"gain": gain, "low": low, "high": high, "p": mcnemar(a, b)}
 
 
 def kept_statistics(traces: Sequence[Trace], threshold: float, by: str = "family") -> DataFrame:
@@ -151,14 +138,13 @@ def roc(scores: Sequence[float], labels: Sequence[bool]) -> DataFrame:
 
     The first keeps nothing: threshold inf, precision nan. Rates of a missing class are nan.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a missing class, which the nan says
-        false, true, threshold = roc_curve(labels, scores, pos_label=True, drop_intermediate=False)
-        precision = precision_recall_curve(labels, scores, pos_label=True)[0][::-1]
-    kept = [int((np.asarray(scores) >= t).sum()) for t in threshold]
+    right, rows = np.asarray(labels, bool), []
+    for threshold in [np.inf, *np.unique(scores)[::-1]]:
+        kept = right[np.asarray(scores) >= threshold]
+        recall, false = _share(kept.sum(), right.sum()), _share((~kept).sum(), (~right).sum())
+        rows.append((threshold, _share(kept.sum(), kept.size), recall, recall, false, kept.size))
     names = "threshold precision recall true_positive_rate false_positive_rate kept"
-    values = (threshold, [nan, *precision[1:]], true, true, false, kept)
-    return DataFrame(dict(zip(names.split(), values, strict=True)))
+    return DataFrame(rows, columns=names.split())
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:

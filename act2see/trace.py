@@ -1,9 +1,8 @@
 """Question, Frame, Step, Trace, and the one way a trace is written down.
 
 Works on plain data. Knows nothing of models, tools or decoding. `Trace.messages()` is the only
-serializer: distillation, training and inference all read a dialogue through it, in the chat form
-that Qwen3-VL was trained on and every OpenAI-compatible server speaks. The interleaving of thought
-and frames is the paper's; this form of it is our choice.
+serializer, for distillation, training and inference, in the chat form of Qwen3-VL and of every
+OpenAI-compatible server. Interleaving thought and frames is the paper's; this form is our choice.
 """
 
 import hashlib
@@ -17,13 +16,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 LETTERS = "ABCDEFGHIJ"
+STATED = re.compile(r"[*\s]*(?:\(([A-J])\)|([A-J])(?:[).:,*]|\s*(?:\n|$)))")
 
 
 class Question(BaseModel):
-    """A multiple-choice question about one video. `answer` is an index into `options`, -1 unknown.
-
-    `reasoning` is a human's; `truth` is what only a simulated world can know.
-    """
+    """A multiple-choice question about one video."""
 
     id: str
     source: str
@@ -32,9 +29,9 @@ class Question(BaseModel):
     duration_s: float
     text: str
     options: list[str] = []
-    answer: int = -1
-    reasoning: str = ""
-    truth: dict[str, Any] = {}
+    answer: int = -1  # index into `options`, -1 unknown
+    reasoning: str = ""  # a human's
+    truth: dict[str, Any] = {}  # what only a simulated world can know
 
     def prompt(self) -> str:
         """The question as the model reads it: text, then one lettered option a line."""
@@ -43,17 +40,14 @@ class Question(BaseModel):
 
 
 class Frame(BaseModel):
-    """One picture at a moment of the video; `generated` when a model drew it after `prompt`.
-
-    The picture is `pixels` while it is new, and the PNG `file` in `folder` once it is written.
-    """
+    """One picture at a moment of the video; `generated` when a model drew it after `prompt`."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     time_s: float
     generated: bool = False
     prompt: str = ""
-    file: str = ""
+    file: str = ""  # a PNG in `folder`, once the picture is written; until then it is `pixels`
     folder: Path = Field(default=Path(), exclude=True, repr=False)
     pixels: Image.Image | None = Field(default=None, exclude=True, repr=False)
 
@@ -83,39 +77,39 @@ class Step(BaseModel):
 
 
 class Trace(BaseModel):
-    """A question, the overview, and what was thought, asked for, shown and answered.
-
-    `truncated` says that a turn ran into the token limit, `forced` that the answer was asked for
-    because the budget was spent.
-    """
+    """A question, the overview, and what was thought, asked for, shown and answered."""
 
     question: Question
     overview: list[Frame] = []
     tools: list[str] = []
     steps: list[Step] = []
     policy: str = ""
-    truncated: bool = False
-    forced: bool = False
+    truncated: bool = False  # a turn ran into the token limit
+    forced: bool = False  # the answer was asked for because the budget was spent
+    failed: str = ""  # why there is no answer
     similarity: float | None = None
 
     def messages(self) -> list[dict[str, Any]]:
-        """The dialogue as chat messages, pictures as PIL images.
-
-        The messages after n turns are the first messages after n + 1 turns.
-        """
+        """The dialogue as chat messages with PIL images; one more turn only adds to the end."""
         asked = [*_shown(self.overview), {"type": "text", "text": self.question.prompt()}]
         messages: list[dict[str, Any]] = [{"role": "user", "content": asked}]
         for step in self.steps:
-            if step.kind == "think":
-                messages.append(_assistant(step.text))
-                continue
             if step.kind == "evidence":
                 told = [{"type": "text", "text": step.text}] if step.text else []
                 messages.append({"role": "tool", "content": told + _shown(step.frames)})
                 continue
-            if messages[-1]["role"] != "assistant":
-                messages.append(_assistant(""))
-            _speak(messages[-1], step)
+            if step.kind == "think" or messages[-1]["role"] != "assistant":
+                empty = {"reasoning_content": "", "content": "", "tool_calls": []}
+                messages.append({"role": "assistant", **empty})
+            if step.kind == "think":
+                messages[-1]["reasoning_content"] = step.text
+            elif step.kind == "answer":
+                messages[-1]["content"] += step.text
+            elif step.tool:
+                function = {"name": step.tool, "arguments": step.arguments}
+                messages[-1]["tool_calls"].append({"type": "function", "function": function})
+            else:
+                messages[-1]["content"] += f"<tool_call>\n{step.text}\n</tool_call>"
         return messages
 
     def letter(self) -> str:
@@ -145,62 +139,52 @@ class Trace(BaseModel):
 
 
 def read_letter(text: str, options: int) -> str:
-    """The letter after the last `Answer:` in `text`, "" if there is none or it names no option.
+    """The letter stated after the last `Answer:` in `text`, "" if none or one of no option.
 
-    >>> read_letter("so it is green.\\n\\nAnswer: (B)", 4)
-    'B'
+    >>> read_letter("so it is green.\\n\\nAnswer: (B)", 4), read_letter("Answer: A man walks.", 4)
+    ('B', '')
     """
-    found = re.findall(r"Answer:\s*\**\s*\(?([A-J])\b", text)
-    return found[-1] if found and found[-1] in LETTERS[:options] else ""
-
-
-def _assistant(thinking: str) -> dict[str, Any]:
-    return {"role": "assistant", "reasoning_content": thinking, "content": "", "tool_calls": []}
-
-
-def _speak(message: dict[str, Any], step: Step) -> None:
-    """Add an answer or a call to the assistant's message."""
-    if step.kind == "call" and step.tool:
-        function = {"name": step.tool, "arguments": step.arguments}
-        message["tool_calls"].append({"type": "function", "function": function})
-    elif step.kind == "call":
-        message["content"] += f"<tool_call>\n{step.text}\n</tool_call>"
-    else:
-        message["content"] += step.text
+    _, marked, after = text.rpartition("Answer:")
+    found = STATED.match(after) if marked else None
+    letter = next(filter(None, found.groups())) if found else ""
+    return letter if letter in LETTERS[:options] else ""
 
 
 def _shown(frames: list[Frame]) -> list[dict[str, Any]]:
     parts = []
     for frame in frames:
-        parts.append({"type": "text", "text": frame.label()})
-        parts.append({"type": "image", "image": frame.image()})
+        parts += {"type": "text", "text": frame.label()}, {"type": "image", "image": frame.image()}
     return parts
 
 
-def write_traces(path: Path, traces: Iterable[Trace]) -> int:
-    """Append traces to a JSONL file, one a line; returns how many.
+def write_traces(path: Path, traces: Iterable[Trace]) -> None:
+    """Append traces to a JSONL file, one a line; a last line that was cut off goes first.
 
     Pictures go once each, named by their content, into the folder `frames` beside the file.
     """
     folder = path.parent / "frames"
     folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    _drop_cut_line(path)
+    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+        path.write_bytes(data[: data.rfind(b"\n") + 1])
     with path.open("a") as file:
         for trace in traces:
             for frame in trace.frames():
-                frame.file, frame.folder = _store(frame, folder), folder
+                image = frame.image()
+                digest = hashlib.sha1(image.tobytes() + str(image.size).encode()).hexdigest()
+                frame.file, frame.folder = f"{digest[:20]}.png", folder
+                if not (folder / frame.file).exists():
+                    partial = folder / f"{frame.file}.partial"
+                    image.save(partial, "PNG")
+                    partial.replace(folder / frame.file)
             file.write(trace.model_dump_json() + "\n")
             file.flush()
-            count += 1
-    return count
 
 
 def read_traces(path: Path) -> list[Trace]:
     """The traces of a JSONL file.
 
-    A last line without its line end, cut off by an interruption, is left out with a warning. Raises
-    ValueError, naming file and line, where another line is not a trace.
+    A last line cut off by an interruption is left out with a warning. Raises ValueError, naming
+    file and line, where another line is not a trace.
     """
     *lines, cut = path.read_text().split("\n")
     if cut:
@@ -214,19 +198,3 @@ def read_traces(path: Path) -> list[Trace]:
         for frame in traces[-1].frames():
             frame.folder = path.parent / "frames"
     return traces
-
-
-def _store(frame: Frame, folder: Path) -> str:
-    image = frame.image()
-    name = hashlib.sha1(image.tobytes() + str(image.size).encode()).hexdigest()[:20] + ".png"
-    if not (folder / name).exists():
-        partial = folder / f"{name}.partial"
-        image.save(partial, "PNG")
-        partial.replace(folder / name)
-    return name
-
-
-def _drop_cut_line(path: Path) -> None:
-    """Take away a last line without its line end, which an interruption left."""
-    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        path.write_bytes(data[: data.rfind(b"\n") + 1])

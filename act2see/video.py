@@ -5,7 +5,6 @@ cannot be trusted. Knows nothing of questions, tools or models, nor of damage th
 PyAV indexes a file; decord decodes where it finds frames exactly, PyAV elsewhere. Our choice.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,11 +42,10 @@ class Video:
 def probe(path: str | Path) -> Video:
     """The best video stream by its frame times: it ends when its last frame does.
 
-    Raises VideoError where the file is missing, a folder, empty, without video, damaged or cut off
-    (a Matroska file that was cut is merely shorter).
+    Raises VideoError for what is no whole video file (a Matroska file cut off is merely shorter).
     """
     try:
-        about = os.stat(path)
+        about = Path(path).stat()
     except OSError as error:
         raise VideoError(f"{path}: {error.strerror}") from error
     return _scan(str(path), about.st_mtime_ns, about.st_size)
@@ -159,11 +157,11 @@ def _by_decord(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Imag
 
 
 def _by_pyav(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image]:
-    """Pictures by frame video. Raises VideoError where one of them cannot be decoded."""
-    path, pictures = video.path, {}
+    """Pictures by frame index. Raises VideoError where one of them cannot be decoded."""
+    pictures = {}
     groups = np.searchsorted(video.seeks, video.pts[wanted], "right")  # 0: no need to seek
     try:
-        with av.open(path) as container:
+        with av.open(video.path) as container:
             stream = container.streams.best("video")
             for group in np.unique(groups):
                 sought = {int(video.pts[i]): int(i) for i in wanted[groups == group]}
@@ -176,9 +174,9 @@ def _by_pyav(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Image.
                     if frame.pts is not None and frame.pts >= max(sought):
                         break
     except av.FFmpegError as error:
-        raise VideoError(f"{path}: damaged: {error.strerror}") from error
+        raise VideoError(f"{video.path}: damaged: {error.strerror}") from error
     if lost := [video.times_s[i] for i in wanted.tolist() if i not in pictures]:
-        raise VideoError(f"{path}: the frame at {lost[0]:.3f} s cannot be decoded")
+        raise VideoError(f"{video.path}: the frame at {lost[0]:.3f} s cannot be decoded")
     return pictures
 
 

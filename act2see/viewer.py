@@ -21,10 +21,7 @@ COLOURS = {"think": GREY, "call": ORANGE, "evidence": ORANGE, "answer": BLUE}
 
 
 def frame_viewer(traces: Sequence[Trace]) -> widgets.Widget:
-    """A choice of traces, a player for the chosen one's frames, and what was said up to each.
-
-    Raises ValueError for no traces.
-    """
+    """A choice of traces, a player of frames, the words up to each; ValueError for no traces."""
     if not traces:
         raise ValueError("there are 0 traces to view; at least 1 is needed")
     titles = [(f"{_verdict(t)} {t.question.text}", i) for i, t in enumerate(traces)]
@@ -56,17 +53,12 @@ def frame_viewer(traces: Sequence[Trace]) -> widgets.Widget:
 
 
 def side_by_side(left: Trace, right: Trace) -> widgets.Widget:
-    """Two traces of one question, each in a viewer under its policy's name.
-
-    Raises ValueError, naming both, where they answer different questions.
-    """
+    """Two traces, each in a viewer under its policy's name; ValueError for two questions."""
     if left.question.id != right.question.id:
         raise ValueError(f"two questions: {left.question.id!r} and {right.question.id!r}")
-    half, views = {"width": "50%", "padding": "0 8px"}, []
-    for trace in (left, right):
-        name = widgets.HTML(f"<b>{escape(trace.policy)}</b>")
-        views.append(widgets.VBox([name, frame_viewer([trace])], layout=half))
-    return widgets.HBox(views)
+    half = {"width": "50%", "padding": "0 8px"}
+    named = [(widgets.HTML(f"<b>{escape(t.policy)}</b>"), frame_viewer([t])) for t in (left, right)]
+    return widgets.HBox([widgets.VBox(pair, layout=half) for pair in named])
 
 
 def _verdict(trace: Trace) -> str:

@@ -21,7 +21,7 @@ def results():
         for family, accuracy, calls in (("static", 0.45, 0.0), ("moment", 0.25, 1.5)):
             low, high = accuracy + shift - 0.1, min(1.0, accuracy + shift + 0.1)
             rate = (calls > 0) * 0.98
-            rows.append((system, family, 125, accuracy + shift, low, high, calls, rate, 1, 0, 0))
+            rows.append((system, family, 125, accuracy + shift, low, high, calls, rate, 1, 0, 0, 0))
     return pd.DataFrame(rows, columns=statistics.COLUMNS)
 
 

@@ -3,10 +3,9 @@
 Works on a `Scene`, which is drawn from a seed and knows everything that happens in its clip. Knows
 nothing of questions, models or other files. Our choice: the paper has no such world.
 
-A frame is a 3 x 3 grid of cells. Two to four shapes drift a little in the outer cells `PLACES`; the
-middle is a visitor's. Briefly a shape turns another colour, a shape turns white, a visitor appears.
-The wall changes once between dark and light, with a visitor there at that very moment. No brief
-event is on screen at any of the `OVERVIEW_FRAMES` overview times: one has to look again.
+A frame is a 3 x 3 grid of cells. Two to four shapes drift in the outer cells `PLACES`; the middle
+is a visitor's. Briefly a shape turns another colour or white, or a visitor appears. The wall turns
+once, with a visitor there. No overview frame shows a brief event: one has to look again.
 """
 
 from dataclasses import dataclass
@@ -47,10 +46,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Event:
-    """Something brief: "turn" (shape takes `colour`), "white" or "visit" (in the middle).
-
-    `window_s` starts 2 s in which nothing else of its kind happens.
-    """
+    """Something brief: "turn" (shape takes `colour`), "white" or "visit" (in the middle)."""
 
     kind: str
     start_s: float
@@ -59,7 +55,7 @@ class Event:
     colour: str = "white"
     rgb: tuple[int, int, int] = WHITE
     radius_px: float = 11.0
-    window_s: float = 0.0
+    window_s: float = 0.0  # start of 2 s in which nothing else of its kind happens
 
     def during(self, time_s):
         """Whether it is on screen at this moment, or at each of an array of moments."""
@@ -77,10 +73,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip's whole truth. Times in seconds from its start.
-
-    `order_slots_s` starts two windows of 2 s in which one of a pair may turn white.
-    """
+    """One clip's whole truth. Times in seconds from its start."""
 
     seed: int
     duration_s: float
@@ -90,7 +83,7 @@ class Scene:
     wall_change_s: float
     wall_rgb: dict[str, tuple[float, float, float]]
     wall_slope: tuple[float, float]
-    order_slots_s: tuple[float, float]
+    order_slots_s: tuple[float, float]  # starts of two windows of 2 s: one of a pair may turn white
     order_shapes: tuple[str, str]
 
     def wall_at(self, time_s: float) -> str:
@@ -131,7 +124,7 @@ def sample_scene(seed: int) -> Scene:
     turned = rng.permutation([c for c in COLOURS if c != turning.colour])[:2].tolist()
     for slot, colour in zip(slots[:2], turned, strict=True):
         at_s = _inside(rng, slot, overview_s)
-        looks = turning.shape, colour, _jitter(rng, RGB[colour])
+        looks = turning.shape, colour, _shade(rng, colour)
         events.append(Event("turn", at_s, at_s + EVENT_S, *looks, window_s=slot))
     for slot in slots[2:4]:
         shape, colour = str(rng.choice(SHAPES)), str(rng.choice(COLOURS))
@@ -144,26 +137,26 @@ def sample_scene(seed: int) -> Scene:
     tint, dark, light = rng.uniform(-12, 12, (2, 3)), rng.uniform(16, 50), rng.uniform(126, 165)
     wall_rgb = {"dark": tuple(dark + tint[0]), "light": tuple(light + tint[1])}
     wall = str(rng.choice(["dark", "light"]))
-    return Scene(
-        seed, duration_s, tuple(things), tuple(events), wall, change_s, wall_rgb,
-        tuple(rng.uniform(-14, 14, 2)), order_slots_s, pair,
-    )  # fmt: skip
+    told = seed, duration_s, tuple(things), tuple(events), wall, change_s, wall_rgb
+    return Scene(*told, tuple(rng.uniform(-14, 14, 2)), order_slots_s, pair)
+
+
+def _shade(rng: Rng, colour: str) -> tuple[int, int, int]:
+    return tuple(np.clip(np.add(RGB[colour], rng.integers(-14, 15, 3)), 0, 255).tolist())
 
 
 def _looks(rng: Rng, colour: str) -> tuple[tuple[int, int, int], float]:
     """A shade of the colour, and a radius in pixels."""
-    return _jitter(rng, RGB[colour]), float(rng.uniform(9, 12.5))
+    return _shade(rng, colour), float(rng.uniform(9, 12.5))
 
 
 def _schedule(rng: Rng, duration_s: float, overview_s: np.ndarray):
-    """Times of the wall's change, of four 2 s slots and of two for an order, none overlapping.
-
-    Nothing reaches into the gap between the overview frames around the change: it holds one event.
-    """
+    """Times of the wall's change, of four 2 s slots and of two for an order, none overlapping."""
     gap = int(rng.integers(OVERVIEW_FRAMES - 1))
     low_s, high_s = overview_s[gap : gap + 2].tolist()
     change_s = round(rng.uniform(low_s + 0.6, high_s - 0.6) * FPS) / FPS
     starts = [float(s) for s in range(int(rng.integers(2)), int(duration_s) - 1, 2)]
+    # Nothing else reaches into the gap between the overview frames around the change.
     free = [s for s in starts if s + 2 <= low_s or s >= high_s]
     one, *rest = rng.permutation(free).tolist()
     other = next(s for s in rest if abs(s - one) > 2)
@@ -195,44 +188,36 @@ def _whites(rng: Rng, slots_s: tuple, overview_s: np.ndarray, pair: tuple) -> li
     return [(early_s, first), (late_s, second)]
 
 
-def _jitter(rng: Rng, rgb: tuple[int, int, int]) -> tuple[int, int, int]:
-    return tuple(np.clip(np.add(rgb, rng.integers(-14, 15, 3)), 0, 255).tolist())
-
-
 def render(scene: Scene, times_s: np.ndarray) -> np.ndarray:
     """(n, 96, 96, 3) uint8: the frames at these moments, before any compression."""
-    times_s = np.asarray(times_s, dtype=float)
-    ramp = np.linspace(-1, 1, SIDE_PX)
-    shade = scene.wall_slope[0] * ramp[:, None] + scene.wall_slope[1] * ramp[None, :]
-    walls = {w: shade[..., None] + np.array(rgb) for w, rgb in scene.wall_rgb.items()}
+    shade = np.add.outer(*np.outer(scene.wall_slope, np.linspace(-1, 1, SIDE_PX)))
+    walls = {wall: shade[..., None] + rgb for wall, rgb in scene.wall_rgb.items()}
     frames = np.stack([walls[scene.wall_at(t)] for t in times_s])
     for thing in scene.things:
-        rgb = np.tile(np.array(thing.rgb, float), (len(times_s), 1))
+        rgb = np.tile(thing.rgb, (len(times_s), 1))
         for event in scene.events:
             if event.kind != "visit" and event.shape == thing.shape:
                 rgb[event.during(times_s)] = event.rgb
-        angle = 2 * np.pi * np.outer(times_s, thing.drift_hz) + np.array(thing.phase)
-        offset = np.array(thing.drift_px) * np.sin(angle)
-        _paint(frames, PLACES[thing.place], thing.shape, thing.radius_px, offset, rgb)
-    still = np.zeros((1, 2))
+        angle = 2 * np.pi * np.outer(times_s, thing.drift_hz) + thing.phase
+        offset = thing.drift_px * np.sin(angle)
+        _paint(frames, slice(None), PLACES[thing.place], thing, offset, rgb)
     for event in scene.events:
         if event.kind == "visit":
-            part = frames[event.during(times_s)]
-            _paint(part, (1, 1), event.shape, event.radius_px, still, np.array([event.rgb]))
-            frames[event.during(times_s)] = part
+            still, rgb = np.zeros((1, 2)), np.array([event.rgb])
+            _paint(frames, event.during(times_s), (1, 1), event, still, rgb)
     return np.clip(frames, 0, 255).astype(np.uint8)
 
 
-def _paint(frames, cell, shape: str, radius_px: float, offset, rgb) -> None:
-    """Draw one outlined shape into its cell of every frame, in place, with soft edges."""
+def _paint(frames, when, cell, looks: Thing | Event, offset, rgb) -> None:
+    """Draw one outlined shape into its cell of the frames `when`, in place, with soft edges."""
     row, column = cell[0] * CELL_PX, cell[1] * CELL_PX
+    patch = np.s_[when, row : row + CELL_PX, column : column + CELL_PX]
     y, x = np.mgrid[:CELL_PX, :CELL_PX] - (CELL_PX - 1) / 2
     x, y = x - offset[:, 0, None, None], y - offset[:, 1, None, None]
-    distance = _distance(shape, x, y, radius_px)
-    patch = frames[:, row : row + CELL_PX, column : column + CELL_PX]
+    distance = _distance(looks.shape, x, y, looks.radius_px)
     for edge_px, ink in ((1.5, np.zeros_like(rgb)), (0.0, rgb)):
         alpha = np.clip(0.5 + edge_px - distance, 0, 1)[..., None]
-        patch[...] = alpha * ink[:, None, None] + (1 - alpha) * patch
+        frames[patch] = alpha * ink[:, None, None] + (1 - alpha) * frames[patch]
 
 
 def _distance(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
@@ -248,12 +233,9 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
 
 
 def write_clip(scene: Scene, path: Path) -> Path:
-    """Write the scene as an H.264 file at 8 frames a second; returns `path`.
-
-    Written beside and moved into place, so that a half-written clip never bears the name.
-    """
+    """Write the scene as an H.264 file at 8 frames a second; returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.mp4")
+    partial = path.with_suffix(".partial.mp4")  # so that no half-written clip bears the name
     with av.open(str(partial), "w") as container:
         options = {"crf": "14", "preset": "veryfast", "threads": "1"}
         stream = container.add_stream("libx264", rate=FPS, options=options)

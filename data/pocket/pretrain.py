@@ -40,7 +40,7 @@ from act2see.toolbox import SCHEMAS
 STAGES = (
     (0, ((descriptions, 36), (single_frame, 12), (words_only, 12))),
     (
-        240,
+        150,
         (
             (descriptions, 12),
             (single_frame, 4),
@@ -51,7 +51,7 @@ STAGES = (
         ),
     ),
     (
-        600,
+        450,
         (
             (descriptions, 6),
             (single_frame, 2),
@@ -290,7 +290,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=720)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--minutes", type=float, default=0.0, help="stop early; run again to go on")
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")

@@ -46,6 +46,17 @@ def test_no_lesson_shows_the_tools_or_a_trace(lessons):
                 assert 10**12 <= lesson.scene.seed < 2 * 10**12  # the pretrain split's own
 
 
+def test_cells_are_named_as_the_scene_has_them(lessons):
+    frames, named = lessons.cells(np.random.default_rng(3), 12)
+    scenes = np.random.default_rng(3)
+    drawn = [sample_scene(10**12 + int(scenes.integers(10**12))) for _ in range(12)]
+    assert frames.shape == (12, 96, 96, 3) and named.shape == (12, 9, 3)
+    for scene, cells in zip(drawn, named, strict=True):
+        outer = {lessons.SHAPE_NAMES[shape] for shape in np.delete(cells[:, 0], 4)} - {""}
+        assert outer == {thing.shape for thing in scene.things}
+        assert len(set(cells[:, 2])) == 1
+
+
 def described(scene, time_s: float, image, processor, model) -> tuple[int, int]:
     """(description tokens predicted right, description tokens) for one decoded frame."""
     frame = Frame(time_s=time_s, pixels=image)

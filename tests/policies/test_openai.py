@@ -1,0 +1,231 @@
+import json
+import logging
+import threading
+
+import pytest
+
+from act2see.interleave import NO_CALLS_LEFT, Budget, collect, interleave
+from act2see.policies.openai import openai_teacher, read_completion
+from act2see.policies.remote import Account, Limits
+from act2see.toolbox import Toolbox
+from act2see.trace import read_traces
+
+ONCE = Limits(retries=0, timeout_s=20)
+LOOK = '{"start_s": 1, "end_s": 3}'
+BUDGET = Budget(overview_frames=2, max_calls=2)
+
+
+def completion(content="", calls=(), finish="stop", usage=(1000, 100), **message):
+    made = [
+        {"id": f"x{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for i, (name, arguments) in enumerate(calls)
+    ]
+    message |= {"role": "assistant", "content": content, "tool_calls": made or None}
+    counted = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    return 200, {}, {"choices": [choice], "usage": counted}
+
+
+ANSWER = completion("Answer: A", reasoning_content="it is red.")
+
+
+def by_turn(*replies):
+    """A script that says the n-th reply in the n-th turn of any dialogue."""
+
+    def script(body, number):
+        turns = sum(message["role"] == "assistant" for message in body["messages"])
+        return replies[min(turns, len(replies) - 1)]
+
+    return script
+
+
+def run(serve, questions, script, limits=ONCE, **options):
+    with serve(script) as (url, bodies):
+        teacher = openai_teacher("m", url, limits=limits, **options)
+        traces = list(interleave(questions, teacher, Toolbox(), BUDGET))
+    order = {q.id: i for i, q in enumerate(questions)}
+    return sorted(traces, key=lambda t: order[t.question.id]), bodies
+
+
+def first_fails(questions, reply):
+    """A script that says `reply` about the first question and answers the others."""
+    mine = questions[0].prompt()
+
+    def script(body, number):
+        return reply if body["messages"][1]["content"][-1]["text"] == mine else ANSWER
+
+    return script
+
+
+def test_a_dialogue_of_two_turns_with_a_call_and_frames(serve, questions, key):
+    look = completion("let me look.", [("retrieve_frames", LOOK)], reasoning="at 2 s?")
+    (trace,), (first, second) = run(serve, questions[:1], by_turn(look, ANSWER))
+    assert [s.kind for s in trace.steps] == ["think", "call", "evidence", "think", "answer"]
+    assert trace.steps[0].text == "at 2 s?\n\nlet me look." and trace.letter() == "A"
+    assert trace.calls()[0].arguments == {"start_s": 1, "end_s": 3} and not trace.failed
+    assert first["messages"] == second["messages"][:2]
+    assert [m["role"] for m in second["messages"][2:]] == ["assistant", "tool", "user"]
+    asked, told, shown = second["messages"][2:]
+    assert asked["tool_calls"][0]["id"] == told["tool_call_id"]
+    assert json.loads(asked["tool_calls"][0]["function"]["arguments"]) == json.loads(LOOK)
+    assert told["content"] == "5 frames follow."
+    urls = [p["image_url"]["url"] for p in shown["content"] if p["type"] == "image_url"]
+    assert len(urls) == 5 and all(u.startswith("data:image/jpeg;base64,/9j/") for u in urls)
+    assert first["tools"][0]["function"]["name"] == "retrieve_frames"
+
+
+def test_two_calls_in_one_turn_are_answered_each(serve, questions, key):
+    calls = [("retrieve_frames", LOOK), ("zoom", "{}")]
+    (trace,), bodies = run(serve, questions[:1], by_turn(completion("", calls), ANSWER))
+    assert len(trace.calls()) == 2 and trace.letter() == "A"
+    sent = bodies[1]["messages"][2:]
+    assert [m["role"] for m in sent] == ["assistant", "tool", "tool", "user"]
+    assert [m["tool_call_id"] for m in sent[1:3]] == [c["id"] for c in sent[0]["tool_calls"]]
+    assert "unknown tool 'zoom'" in sent[2]["content"]
+
+
+def test_a_call_that_is_not_json_is_data_and_told_so(serve, questions, key):
+    calls = [("retrieve_frames", '{"start_s": 1,'), ("retrieve_frames", LOOK)]
+    (trace,), bodies = run(serve, questions[:1], by_turn(completion("", calls), ANSWER))
+    assert [c.tool for c in trace.calls()] == ["", "retrieve_frames"]
+    assert '{"start_s": 1,' in trace.calls()[0].text and trace.letter() == "A"
+    asked, told, shown = bodies[1]["messages"][2:]
+    assert len(asked["tool_calls"]) == 1 and told["content"] == "5 frames follow."
+    assert shown["content"][0]["text"].startswith("the call is not JSON")
+
+
+def test_thinking_may_come_in_tags_or_before_the_answer():
+    tagged = read_completion(json.dumps(completion("<think>a</think>\n\nAnswer: B")[2])).reply
+    plain = read_completion(json.dumps(completion("it is red.\n\n**Answer: B**")[2])).reply
+    call = '<tool_call>{"name": "retrieve_frames", "arguments": {}}</tool_call>'
+    written = read_completion(json.dumps(completion(f"<think>a</think>{call}")[2])).reply
+    assert (tagged.thinking, tagged.answer) == ("a", "Answer: B")
+    assert (plain.thinking, plain.answer) == ("it is red.", "**Answer: B**")
+    assert (written.thinking, written.calls[0].tool) == ("a", "retrieve_frames")
+
+
+def test_429_is_asked_again_by_the_client(serve, questions, key):
+    busy = 429, {"Retry-After": "0.01"}, {"error": {"message": "slow down"}}
+    limits = Limits(retries=1, timeout_s=20)
+    (trace,), bodies = run(
+        serve, questions[:1], lambda body, number: ANSWER if number else busy, limits
+    )
+    assert trace.letter() == "A" and not trace.failed and len(bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ((429, {}, {"error": {"message": "quota"}}), "RateLimitError: Error code: 429"),
+        ((500, {}, "<html>oh</html>"), "InternalServerError: "),
+        (None, "APIConnectionError"),
+        ((401, {}, {"error": {"message": "no such key: KEY"}}), "no such key: [key]"),
+        ((200, {}, "<html>welcome</html>"), "ValidationError"),
+        ((200, {}, {"choices": []}), "the reply is empty"),
+        (completion(None), "the reply is empty"),
+        (completion(None, refusal="I can't."), "refused: I can't."),
+        (completion("", finish="content_filter"), "refused: content_filter"),
+        (completion("x" * 100_000), "; the limit is 65536"),
+        (completion("", [("zoom", '{"query": "\\ud800"}')]), "PydanticSerializationError"),
+    ],
+)
+def test_a_failure_ends_its_own_dialogue_only(
+    serve, questions, key, reply, reason, tmp_path, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    if reply and "KEY" in str(reply[2]):
+        reply = (*reply[:2], json.loads(json.dumps(reply[2]).replace("KEY", key)))
+    with serve(first_fails(questions, reply)) as (url, bodies):
+        teacher = openai_teacher("m", url, limits=ONCE)
+        traces = collect(tmp_path / "t.jsonl", questions[:4], teacher, Toolbox(), BUDGET)
+        assert [t.letter() for t in traces] == ["", "A", "A", "A"]
+        assert reason in traces[0].failed and not any(t.failed for t in traces[1:])
+        assert len(bodies) == 4
+    with serve(lambda body, number: ANSWER) as (url, bodies):
+        teacher = openai_teacher("m", url, limits=ONCE)
+        again = collect(tmp_path / "t.jsonl", questions[:4], teacher, Toolbox(), BUDGET)
+        assert len(bodies) == 1 and [t.letter() for t in again] == ["A"] * 4
+    kept = read_traces(tmp_path / "t.jsonl")
+    assert len(kept) == 5 and sum(t.failed != "" for t in kept) == 1
+    for text in ((tmp_path / "t.jsonl").read_text(), caplog.text, repr(teacher), str(traces)):
+        assert key not in text
+
+
+def test_what_a_failed_reply_said_is_kept(serve, questions, key):
+    long = "on and on. " * 10_000
+    (trace,), _ = run(serve, questions[:1], lambda body, number: completion(long))
+    assert trace.failed and trace.reasoning() == long.strip()
+
+
+def test_a_truncated_turn_is_made_to_answer(serve, questions, key):
+    cut = completion(None, finish="length", reasoning_content="on and")
+    (trace,), bodies = run(serve, questions[:1], by_turn(cut, completion("Answer: C")))
+    assert trace.truncated and trace.forced and trace.letter() == "C" and not trace.failed
+    assert (
+        bodies[1]["tool_choice"] == "none" and "Answer now" in bodies[1]["messages"][-1]["content"]
+    )
+
+
+def test_a_forced_answer_may_fail_too(serve, questions, key):
+    cut = completion("hm", finish="length")
+    (trace,), _ = run(serve, questions[:1], by_turn(cut, (500, {}, {})))
+    assert trace.forced and trace.failed.startswith("InternalServerError")
+    assert trace.steps[-1].kind == "think" and trace.letter() == ""
+
+
+def test_a_spent_budget_of_calls_is_told_in_the_dialogue(serve, questions, key):
+    look = completion("", [("retrieve_frames", LOOK)])
+    (trace,), bodies = run(serve, questions[:1], lambda body, number: look)
+    assert NO_CALLS_LEFT in [s.text for s in trace.steps] and trace.forced
+    assert bodies[-1]["messages"][-2]["content"] == NO_CALLS_LEFT
+
+
+def test_the_account_is_never_overdrawn(serve, questions, key):
+    account = Account(budget_usd=0.30, input_usd=1, output_usd=20)
+    reply = completion("Answer: A", usage=(5_000, 4_000))
+    traces, bodies = run(serve, questions, lambda body, number: reply, account=account)
+    assert 0.15 < account.usd() <= 0.30 and account.open == 0
+    assert len(bodies) * 0.085 == pytest.approx(account.usd())
+    refused = [t.failed for t in traces if t.failed]
+    assert len(refused) == 8 - len(bodies) and "budget_usd is 0.3" in refused[0]
+
+
+def test_a_budget_needs_prices():
+    with pytest.raises(ValueError, match="budget_usd is 5; it needs"):
+        Account(budget_usd=5)
+
+
+def test_a_reply_that_counts_no_tokens_is_charged_the_most_it_may_have_taken(serve, questions, key):
+    uncounted = 200, {}, {"choices": [{"message": {"content": "Answer: A"}}]}
+    account = Account(input_usd=1)
+    run(serve, questions[:1], lambda body, number: uncounted, account=account)
+    assert account.tokens_out == ONCE.reply_tokens and account.tokens_in > 2_000
+
+
+def test_requests_are_open_together_up_to_the_limit(serve, questions, key):
+    barrier = threading.Barrier(4, timeout=10)
+
+    def script(body, number):
+        barrier.wait()
+        return ANSWER
+
+    traces, _ = run(serve, questions, script, Limits(concurrency=4, retries=0, timeout_s=20))
+    assert all(t.letter() == "A" for t in traces)
+
+
+def test_the_answer_is_told_only_on_demand_and_the_name_says_so(serve, questions, key):
+    told = f"The right answer is {'ABCD'[questions[0].answer]})"
+    for reveal in (False, True):
+        (trace,), (body,) = run(
+            serve, questions[:1], lambda body, number: ANSWER, reveal_answer=reveal
+        )
+        assert (told in json.dumps(body)) == reveal
+        assert trace.policy == ("m (told the answer)" if reveal else "m")
+        assert questions[0].reasoning not in json.dumps(body)
+
+
+def test_a_missing_key_is_named(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match="OPENAI_API_KEY is neither"):
+        openai_teacher("m")
+    assert openai_teacher("m", "http://127.0.0.1:9").key == ""
