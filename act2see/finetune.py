@@ -158,7 +158,6 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         num_train_epochs=recipe.epochs,
         lr_scheduler_type="cosine",
         warmup_steps=0.05,
-        max_grad_norm=1.0,
         bf16=recipe.bf16,
         train_sampling_strategy="group_by_length",
         eval_strategy="epoch" if evaluate else "no",
@@ -166,9 +165,7 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         save_total_limit=2,
         logging_steps=10,
         remove_unused_columns=False,
-        report_to="none",
         seed=recipe.seed,
-        use_cpu=not torch.cuda.is_available(),
     )
 
 

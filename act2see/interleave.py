@@ -104,15 +104,13 @@ def collect(
     last line is the one that counts.
     """
     kept = read_traces(path) if path.exists() else []
-    wanted = {q.id: q for q in questions}
+    asked, how = {q.id: q for q in questions}, (policy.name, [*toolbox.tools], "")
     done = {
         t.question.id: t
         for t in kept
-        if not t.failed
-        and t.policy == policy.name
-        and t.tools == list(toolbox.tools)
+        if (t.policy, t.tools, t.failed) == how
         and len(t.overview) == budget.overview_frames
-        and t.question == wanted.get(t.question.id)
+        and t.question == asked.get(t.question.id)
     }
     missing = [q for q in questions if q.id not in done]
     for trace in interleave(missing, policy, toolbox, budget, label):
@@ -123,8 +121,8 @@ def collect(
 
 def open_trace(question: Question, policy: Policy, toolbox: Toolbox, budget: Budget) -> Trace:
     """A trace with its overview: the frames at the middles of equal parts of the clip."""
-    parts = np.arange(budget.overview_frames) + 0.5
-    moments = parts * question.duration_s / budget.overview_frames
+    moments = (np.arange(budget.overview_frames) + 0.5) * question.duration_s
+    moments /= max(budget.overview_frames, 1)
     images, times_s = read_frames(question.video, moments, toolbox.max_side_px)
     frames = zip(images, times_s.tolist(), strict=True)
     overview = [Frame(time_s=time_s, pixels=image) for image, time_s in frames]

@@ -17,19 +17,16 @@ DATA = Path(__file__).parent.parent / "data"
 
 @dataclass(frozen=True)
 class Profile:
-    """One way of running the whole method. `student` is a folder or a hub name.
-
-    system: what the student is told beside the tools.
-    """
+    """One way of running the whole method."""
 
     name: str
-    student: str
+    student: str  # a folder or a hub name
     teacher: str
     embedder: str
     budget: Budget
     toolbox: Toolbox
     recipe: Recipe
-    system: str = ""
+    system: str = ""  # what the student is told beside the tools
 
 
 PROFILES = {

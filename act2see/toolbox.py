@@ -57,10 +57,6 @@ class Toolbox:
     max_side_px: int = 0
     ranker: Callable[[list[Frame], str], np.ndarray] | None = None
 
-    def schemas(self) -> list[dict]:
-        """The JSON schemas of the tools on offer."""
-        return [SCHEMAS[name] for name in self.tools]
-
     def run(self, trace: Trace, call: Step) -> Step:
         """The evidence that answers `call`: frames, or a text that says what is wrong with it."""
         try:

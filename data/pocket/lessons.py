@@ -15,26 +15,37 @@ from act2see.pocket.world import COLOURS, EVENT_S, FPS, PLACES, SHAPES, Scene, r
 from act2see.trace import Question
 
 SHAPE_NAMES, COLOUR_NAMES = ("", *SHAPES), ("", *COLOURS, "white")
-CELL_CLASSES = [len(SHAPE_NAMES), len(COLOUR_NAMES), 2]
+CELL_CLASSES = [len(SHAPE_NAMES), len(COLOUR_NAMES), 2, 9]
 IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 OTHER_TOOLS = (
     "set_timer", "trim_audio", "play_sound", "move_camera", "count_words", "draw_line",
     "drop_frames", "sort_frames", "mark_frame",
 )  # fmt: skip
+READ = {  # what is asked about each of several frames -> in which words
+    "turn": "what colour does the {} turn?",
+    "visit": "what colour is the visitor?",
+    "search": "which shape is the visitor when the wall turns?",
+    "wall": "when does the wall turn?",
+    "white": "which turns white?",
+}
 WORDS = ("start_s", "end_s", "volume", "width", "from_s", "to_s", "speed", "level")
 
 
 @dataclass
 class Lesson:
-    """A dialogue as text with one image placeholder per frame, and those frames' moments."""
+    """A dialogue as text with one image placeholder per frame; the frames' times, and what is on
+    them: moments of the scene or of others.
+    """
 
     scene: Scene | None = None
     text: str = ""
     times_s: list[float] = field(default_factory=list)
+    frames: list[tuple[Scene, float]] = field(default_factory=list)
 
-    def user(self, text: str, times_s=()) -> None:
+    def user(self, text: str, times_s=(), frames=()) -> None:
         shown = "".join(f"<{t:.1f} seconds>{IMAGE}" for t in times_s)
         self.times_s += [float(t) for t in times_s]
+        self.frames += frames or [(self.scene, float(t)) for t in times_s]
         self.text += f"<|im_start|>user\n{shown}{text}<|im_end|>\n"
 
     def unseen(self, times_s) -> list[float]:
@@ -59,12 +70,13 @@ class Lesson:
 
 
 def cells(rng: np.random.Generator, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, side, side, 3) pictures, and (frames, 9, 3) what stands in each of their cells, row
-    by row: which shape, which colour, both 0 for none, and whether the wall is light.
+    """(frames, side, side, 3) pictures, and (frames, 9, 4) what stands in each of their cells, row
+    by row: which shape, which colour, both 0 for none, whether the wall is light, which cell it is.
     """
     scenes = [_scene(rng) for _ in range(frames)]
     times = [_moment(scene, rng) for scene in scenes]
-    named = np.zeros((frames, 3, 3, 3), int)
+    named = np.zeros((frames, 3, 3, 4), int)
+    named[..., 3] = np.arange(9).reshape(3, 3)
     for name, scene, time_s in zip(named, scenes, times, strict=True):
         facts = scene.facts(time_s)
         name[..., 2] = facts.wall == "light"
@@ -74,7 +86,7 @@ def cells(rng: np.random.Generator, frames: int) -> tuple[np.ndarray, np.ndarray
             shape, shade = facts.visitor
             name[1, 1, :2] = SHAPE_NAMES.index(shape), COLOUR_NAMES.index(shade)
     shown = [render(s, np.array([t]))[0] for s, t in zip(scenes, times, strict=True)]
-    return np.stack(shown), named.reshape(frames, 9, 3)
+    return np.stack(shown), named.reshape(frames, 9, 4)
 
 
 def single_frame(rng: np.random.Generator) -> Lesson:
@@ -106,6 +118,33 @@ def descriptions(rng: np.random.Generator) -> Lesson:
         told = language.description(scene.facts(float(time_s)))
         lesson.assistant(f"i look at the frame at {time_s:.1f} seconds.", told)
         shown = []
+    return lesson
+
+
+def montage(rng: np.random.Generator) -> Lesson:
+    """Frames of many scenes, in one or two lots, each read one by one: a frame's own time is all
+    that tells it from the others, and what one shows says nothing of the next.
+    """
+    lesson = Lesson(_scene(rng))
+    if rng.random() < 0.5:
+        _usual(lesson, lesson.scene, rng, list(lesson.scene.overview_times()))
+    for _ in range(int(rng.integers(1, 3))):
+        shape, count = str(rng.choice(SHAPES)), int(rng.integers(3, 7))
+        apart_s = float(rng.choice([0.5, 0.5, 0.625, 0.75, 1.0]))
+        times = lesson.unseen(int(rng.integers(36)) + apart_s * np.arange(count))
+        scenes = []
+        while len(scenes) < len(times):
+            scene = _scene(rng)
+            scenes += [scene] * any(thing.shape == shape for thing in scene.things)
+        frames = [(scene, _moment(scene, rng)) for scene in scenes]
+        told = [(t, scene.facts(m)) for t, (scene, m) in zip(times, frames, strict=True)]
+        kind = str(rng.choice(list(READ), p=[0.5, 0.1, 0.1, 0.1, 0.2]))
+        lesson.user(READ[kind].format(shape), times, frames)
+        lesson.assistant(language.timeline(kind, shape, told), "done")
+        for i in rng.permutation(len(times))[: int(rng.integers(3))]:
+            lesson.user(f"describe the frame at {times[i]:.1f} seconds.")
+            seen = language.description(told[i][1])
+            lesson.assistant(f"i look at the frame at {times[i]:.1f} seconds.", seen)
     return lesson
 
 
@@ -147,7 +186,9 @@ def _look_closer(lesson: Lesson, question, rng: np.random.Generator) -> None:
         if rng.random() < 0.7 and new:
             _wall_change(lesson, new, [], windows[0])
         windows = [lesson.around_change(windows[0])]
-    for window in windows:
+    for number, window in enumerate(windows):
+        if number:
+            _name_window(lesson, "second", window)
         new = lesson.unseen(_window_times(window, rng))
         if new and _answer(lesson, question, new, new, rng):
             break
@@ -180,18 +221,20 @@ def several_frames(rng: np.random.Generator) -> Lesson:
 
 
 def words_only(rng: np.random.Generator) -> Lesson:
-    """No frame: facts looked up in a text, options, tools called."""
+    """No frame: facts looked up in a text, options, windows, tools called."""
     scene = _scene(rng)
     facts = scene.facts(_moment(scene, rng))
     lesson = Lesson()
     draw = rng.random()
-    if draw < 0.45:
+    if draw < 0.35:
         lesson.user(language.description(facts))
         lesson.assistant("i read it.", "ok")
         for _ in range(5):
             _ask_facts(lesson, facts, rng, [])
-    elif draw < 0.8:
+    elif draw < 0.65:
         _call_a_tool(lesson, rng)
+    elif draw < 0.8:
+        _windows(lesson, rng)
     else:
         for _ in range(6):
             _option(lesson, rng)
@@ -348,6 +391,24 @@ def _option(lesson: Lesson, rng: np.random.Generator) -> None:
     options = [str(o) for o in rng.permutation(pool)[:4]]
     answer = str(rng.choice(options))
     lesson.choose(f"which option is {answer}?", options, "i read the options.", answer)
+
+
+def _windows(lesson: Lesson, rng: np.random.Generator) -> None:
+    """Find one of two windows that are named, twice over."""
+    for _ in range(2):
+        starts, lengths = rng.integers(0, 72, 2) / 2, rng.choice([1, 2, 2, 2, 3, 4], 2)
+        windows = [(float(s), float(s + n)) for s, n in zip(starts, lengths, strict=True)]
+        spans = [f"between {low:.1f} and {high:.1f} seconds" for low, high in windows]
+        lesson.user(" or ".join(spans))
+        lesson.assistant("i read it.", "ok")
+        for i in rng.permutation(2).tolist():
+            _name_window(lesson, ("first", "second")[i], windows[i])
+
+
+def _name_window(lesson: Lesson, which: str, window) -> None:
+    span = "between {:.1f} and {:.1f}".format(*window)
+    lesson.user(f"which is the {which}?")
+    lesson.assistant(f"the {which} is {span}.", f"{span} seconds.")
 
 
 def _call_a_tool(lesson: Lesson, rng: np.random.Generator) -> None:

@@ -21,6 +21,7 @@ from lessons import (
     cells,
     descriptions,
     frames_in_turns,
+    montage,
     overview_frames,
     several_frames,
     single_frame,
@@ -30,35 +31,26 @@ from models import FRAME_TOKENS, build_model, build_processor
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 
+from act2see.checkpoints import load_processor, load_student
 from act2see.encoding import assistant_labels
 from act2see.pocket import language
 from act2see.pocket.world import render
 from act2see.toolbox import SCHEMAS
 
 # From which step on, which lessons, how many of each a step: first seeing, then all kinds at once,
-# because a kind that is left out is forgotten.
+# because a kind that is left out is forgotten. A run that goes on from a base has the last ones.
 STAGES = (
-    (0, ((descriptions, 36), (single_frame, 12), (words_only, 12))),
+    (0, ((descriptions, 24), (montage, 8), (single_frame, 12), (words_only, 12))),
     (
         150,
         (
-            (descriptions, 12),
+            (descriptions, 6),
             (single_frame, 4),
             (overview_frames, 2),
-            (several_frames, 6),
-            (frames_in_turns, 6),
-            (words_only, 8),
-        ),
-    ),
-    (
-        450,
-        (
-            (descriptions, 6),
-            (single_frame, 2),
-            (overview_frames, 2),
             (several_frames, 4),
-            (frames_in_turns, 10),
-            (words_only, 6),
+            (frames_in_turns, 6),
+            (montage, 10),
+            (words_only, 10),
         ),
     ),
 )
@@ -67,8 +59,8 @@ STAGES = (
 class Lessons(Dataset):
     """Step number -> two padded batches, shorter and longer, per kind of lesson."""
 
-    def __init__(self, processor, seed: int, steps: int):
-        self.processor, self.seed, self.steps = processor, seed, steps
+    def __init__(self, processor, seed: int, steps: int, stages):
+        self.processor, self.seed, self.steps, self.stages = processor, seed, steps, stages
 
     def __len__(self) -> int:
         return self.steps
@@ -76,7 +68,7 @@ class Lessons(Dataset):
     def __getitem__(self, step: int) -> list[dict[str, torch.Tensor]]:
         rng = np.random.default_rng([self.seed, step])
         batches = []
-        for make, count in [kinds for first, kinds in STAGES if first <= step][-1]:
+        for make, count in [kinds for first, kinds in self.stages if first <= step][-1]:
             lessons = sorted((make(rng) for _ in range(count)), key=lambda x: len(x.text))
             batches += [lessons[: count // 2], lessons[count // 2 :]]
         return [collate(lessons, self.processor) for lessons in batches]
@@ -96,7 +88,7 @@ def collate(lessons: list[Lesson], processor) -> dict[str, torch.Tensor]:
             [assistant_labels(r, tokenizer) + [-100] * (longest - len(r)) for r in ids]
         ),
     }
-    frames = [f for x in lessons if x.times_s for f in render(x.scene, np.array(x.times_s))]
+    frames = [render(scene, np.array([t]))[0] for x in lessons for scene, t in x.frames]
     if frames:
         images = processor.image_processor(images=frames, return_tensors="pt")
         batch["pixel_values"], batch["image_grid_thw"] = images.values()
@@ -128,12 +120,12 @@ def loss_and_hits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, 
     return torch.nn.functional.cross_entropy(logits, wanted), hits, len(wanted)
 
 
-def open_eyes(eye, processor, seed: int, steps: int = 400, frames: int = 128) -> None:
+def open_eyes(eye, processor, seed: int, lr: float, steps: int, frames: int = 128) -> None:
     """Teach the vision tower, in place, what stands in each of a frame's cells."""
     rng = np.random.default_rng([seed, 2])
     reader = torch.nn.Linear(eye.config.out_hidden_size, sum(CELL_CLASSES))
     weights = [*eye.parameters(), *reader.parameters()]
-    optim = torch.optim.AdamW(weights, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    optim = torch.optim.AdamW(weights, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
     slowing = torch.optim.lr_scheduler.LambdaLR(optim, lambda step: schedule(step, steps))
     for step in range(steps):
         shown, named = cells(rng, frames)
@@ -180,22 +172,29 @@ def optimizers(model, lr: float) -> list[torch.optim.Optimizer]:
     return [muon, torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
-def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every: int) -> None:
-    """Train to `steps`, or stop after `minutes` with a checkpoint to go on from."""
+def train(
+    folder: Path, start: str, seed: int, steps: int, lr: float, minutes: float, every: int
+) -> None:
+    """Train to `steps`, or stop after `minutes` with a checkpoint to go on from.
+
+    start: a base to go on from, with its tokenizer; "" for none.
+    """
     began = time.time()
     torch.manual_seed(seed)
-    processor = build_processor(corpus(seed))
-    model = build_model(processor).train()
+    processor = load_processor(start) if start else build_processor(corpus(seed))
+    model = load_student(start, four_bit=False) if start else build_model(processor)
+    model.train()
     optims = optimizers(model, lr)
     state = folder / "checkpoint"
     first, before_s = resume(state, model, optims)
     if not first:
-        open_eyes(model.model.visual, processor, seed)
+        gentle = (lr / 4, 150) if start else (lr, 400)
+        open_eyes(model.model.visual, processor, seed, *gentle)
     print(
         f"{sum(w.numel() for w in model.parameters()):,} parameters, from step {first}", flush=True
     )
     loader = DataLoader(
-        Lessons(processor, seed, steps),
+        Lessons(processor, seed, steps, ((0, STAGES[-1][1]),) if start else STAGES),
         batch_size=None,
         sampler=range(first, steps),
         num_workers=1,
@@ -220,7 +219,7 @@ def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every:
             save(state, model, optims, step + 1, before_s + time.time() - began)
         if late:
             return
-    finish(folder, model, processor, seed, steps, before_s + time.time() - began)
+    finish(folder, model, processor, start, seed, steps, before_s + time.time() - began)
 
 
 def learn(model, batch, parts: int) -> tuple[float, float]:
@@ -271,24 +270,28 @@ def resume(state: Path, model, optims) -> tuple[int, float]:
     return int(numbers["step"]), float(numbers["spent_s"])
 
 
-def finish(folder: Path, model, processor, seed: int, steps: int, spent_s: float) -> None:
+def finish(folder: Path, model, processor, start: str, seed: int, steps: int, spent_s: float):
     """Save the model in bf16 with its processor, and beside it how it was made."""
     model.eval().to(torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)
+    goes_on = f" --start {start}" if start else ""
     made = {
-        "command": f"python data/pocket/pretrain.py FOLDER --seed {seed} --steps {steps}",
+        "command": f"python data/pocket/pretrain.py FOLDER{goes_on} --seed {seed} --steps {steps}",
         "seed": seed,
         "steps": steps,
         "minutes": round(spent_s / 60, 1),
         "machine": f"{torch.get_num_threads()} CPU threads",
         "torch": torch.__version__,
     }
+    if start:
+        made["start"] = json.loads((Path(start) / "made.json").read_text())
     (folder / "made.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--start", default="", help="a base to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=720)
     parser.add_argument("--lr", type=float, default=2e-3)

@@ -31,6 +31,7 @@ def test_no_lesson_shows_the_tools_or_a_trace(lessons):
     makers = (
         lessons.descriptions,
         lessons.single_frame,
+        lessons.montage,
         lessons.overview_frames,
         lessons.several_frames,
         lessons.frames_in_turns,
@@ -42,15 +43,15 @@ def test_no_lesson_shows_the_tools_or_a_trace(lessons):
             assert "retrieve_frames" not in lesson.text and "generate_frame" not in lesson.text
             assert not ("<tool_call>" in lesson.text and lesson.times_s)
             assert "i look between" not in lesson.text
-            if lesson.scene:
-                assert 10**12 <= lesson.scene.seed < 2 * 10**12  # the pretrain split's own
+            for scene, _ in lesson.frames:
+                assert 10**12 <= scene.seed < 2 * 10**12  # the pretrain split's own
 
 
 def test_cells_are_named_as_the_scene_has_them(lessons):
     frames, named = lessons.cells(np.random.default_rng(3), 12)
     scenes = np.random.default_rng(3)
     drawn = [sample_scene(10**12 + int(scenes.integers(10**12))) for _ in range(12)]
-    assert frames.shape == (12, 96, 96, 3) and named.shape == (12, 9, 3)
+    assert frames.shape == (12, 96, 96, 3) and named.shape == (12, 9, 4)
     for scene, cells in zip(drawn, named, strict=True):
         outer = {lessons.SHAPE_NAMES[shape] for shape in np.delete(cells[:, 0], 4)} - {""}
         assert outer == {thing.shape for thing in scene.things}
