@@ -7,7 +7,7 @@ model. Batched cached decoding is our choice; its greedy text is that of a loop 
 everything again (tests/policies/test_qwen.py).
 """
 
-from os.path import commonprefix
+from itertools import takewhile
 
 import torch
 from transformers import Cache
@@ -64,8 +64,9 @@ class DialogueCache:
         source = [old.get(id(trace), -1) for trace in traces]
         known = []
         for row, encoding in zip(source, encodings, strict=True):
-            same = commonprefix([self.tokens[row] if row >= 0 else [], encoding.ids])
-            known.append(min(len(same), len(encoding.ids) - 1))
+            pairs = zip(self.tokens[row] if row >= 0 else [], encoding.ids, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            known.append(min(same, len(encoding.ids) - 1))
         order = sorted(range(len(traces)), key=lambda i: len(encodings[i].ids) - known[i])
         for layer in self.layers.layers:
             layer.store = [kept[[max(source[i], 0) for i in order]] for kept in layer.store]
