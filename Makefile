@@ -37,9 +37,9 @@ lint: .venv/installed ## check the style: ruff, and notebooks without outputs
 	$(BIN)/ruff format --check .
 	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb)
 
-perf: .venv/installed ## run the timings in tests/perf
-	@set -e; for script in $(wildcard tests/perf/*.py); do \
-	    echo "$$script"; HF_HUB_OFFLINE=1 $(BIN)/python "$$script"; done
+perf: .venv/installed ## measure speed and memory against slow references, into outputs/perf.csv
+	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
+	    HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.perf.$$subject; done
 
 clean: ## remove outputs/
 	rm -rf outputs

@@ -1,7 +1,8 @@
-"""A trace as tokens: for training and for inference alike.
+"""A trace as tokens, and tokens and frames through the model: for training and inference alike.
 
-Works on a `Trace` and a Qwen3-VL processor. Knows nothing of weights. One way from trace to tokens,
-so that a student meets what it was trained on (peers in whom the two differ lose results there).
+Works on a `Trace`, a Qwen3-VL and its processor. Knows nothing of losses or replies. One way from
+trace to tokens, so that a student meets what it was trained on (peers in whom the two differ lose
+results there).
 """
 
 from dataclasses import dataclass
@@ -64,6 +65,34 @@ def positions(encoding: Encoding, model) -> torch.Tensor:
 def pixels(images: list[Image.Image], processor) -> dict[str, torch.Tensor]:
     """pixel_values and image_grid_thw of these images, {} for none."""
     return dict(processor.image_processor(images, return_tensors="pt")) if images else {}
+
+
+def see(images: list[Image.Image], model, processor) -> list[torch.Tensor]:
+    """What the vision tower makes of each image: (1 + deepstack layers, tokens, width)."""
+    if not images:
+        return []
+    seen, eye = pixels(images, processor), model.model.visual
+    grids = seen["image_grid_thw"].to(eye.device)
+    pixel_values = seen["pixel_values"].to(eye.device, eye.dtype)
+    made = eye(pixel_values, grid_thw=grids, return_dict=True)
+    tokens = grids.prod(-1) // eye.spatial_merge_size**2
+    return list(
+        torch.stack([made.pooler_output, *made.deepstack_features]).split(tokens.tolist(), 1)
+    )
+
+
+def hidden_states(model, ids: torch.Tensor, features: list[torch.Tensor], **inputs) -> torch.Tensor:
+    """(rows, columns, width) last hidden states of `ids`, whose frames `see` saw, row by row.
+
+    The same as the model's own forward pass, which would look at every frame again.
+    """
+    embedded = model.get_input_embeddings()(ids)
+    if features:
+        shown = ids == model.config.image_token_id
+        first, *deeper = torch.cat(features, 1).to(embedded)
+        embedded = embedded.masked_scatter(shown[..., None], first)
+        inputs |= {"visual_pos_masks": shown, "deepstack_visual_embeds": deeper}
+    return model.model.language_model(inputs_embeds=embedded, **inputs).last_hidden_state
 
 
 def assistant_labels(ids: list[int], tokenizer) -> list[int]:

@@ -6,6 +6,7 @@ with LoRA is the paper's; rank, rates and the 4-bit base are our choice.
 
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,15 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from act2see.checkpoints import fingerprint, load_processor, load_student, unwrapped
-from act2see.encoding import assistant_labels, encode, pixels, positions
-from act2see.trace import Trace
+from act2see.encoding import (
+    Encoding,
+    assistant_labels,
+    encode,
+    hidden_states,
+    positions,
+    see,
+)
+from act2see.trace import Trace, digest
 
 LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
@@ -32,6 +40,8 @@ class Recipe:
     batch_size: int = 8
     accumulate: int = 1
     bf16: bool = False
+    recompute: bool = False  # gradient checkpointing: activations again instead of memory
+    features_gb: float = 20.0  # as much of the frozen vision tower's output is kept, on disk
     seed: int = 0
 
 
@@ -48,37 +58,67 @@ class Outcome:
     trainable_parameters: int
 
 
-def example(trace: Trace, processor, model, system: str = "") -> dict:
-    """A trace to train on: ids, labels, positions, and the pixels of its frames."""
-    encoding = encode(trace, processor, system=system)
+def example(encoding: Encoding, features: list, tokenizer, model) -> dict:
+    """A trace to train on: ids, labels, positions, and its frames or what was seen in them."""
     return {
         "input_ids": encoding.ids,
-        "labels": assistant_labels(encoding.ids, processor.tokenizer),
+        "labels": assistant_labels(encoding.ids, tokenizer),
         "positions": positions(encoding, model),
-        "pixels": pixels(encoding.images, processor),
+        "frames": features or encoding.images,
     }
 
 
-def collate(examples: list[dict], pad_token_id: int) -> dict[str, torch.Tensor]:
+def collate(examples: list[dict], pad_token_id: int) -> dict:
     """One right-padded batch. No mask: causal attention never looks right, where the pads are."""
     ids, labels = ([torch.tensor(e[k]) for e in examples] for k in ("input_ids", "labels"))
     positions = [e["positions"].T for e in examples]
-    seen = [e["pixels"] for e in examples if e["pixels"]]
     return {
         "input_ids": pad_sequence(ids, True, pad_token_id),
         "labels": pad_sequence(labels, True, -100),
         "position_ids": pad_sequence(positions, True).permute(2, 0, 1),
-        **{name: torch.cat([s[name] for s in seen]) for name in (seen[0] if seen else ())},
+        "frames": [frame for e in examples for frame in e["frames"]],
     }
 
 
+@torch.no_grad()
+def see_once(encodings: Sequence[Encoding], model, processor, path: Path, limit_gb: float) -> list:
+    """Per dialogue its frames' features, every picture put through the vision tower once.
+
+    They lie in the file `path`, mapped into memory, for all epochs. Where they take more than
+    `limit_gb` the dialogues get empty lists, and frames are looked at whenever they are needed.
+    """
+    eye, named, pictures = model.model.visual, [], {}
+    for encoding in encodings:
+        named.append([digest(image) for image in encoding.images])
+        pairs = zip(encoding.images, encoding.grids, strict=True)
+        pictures |= dict(zip(named[-1], pairs, strict=True))
+    layers, width = 1 + len(eye.deepstack_visual_indexes), eye.config.out_hidden_size
+    patches = [rows * columns for _, (_, rows, columns) in pictures.values()]
+    sizes = [layers * width * count // eye.spatial_merge_size**2 for count in patches]
+    if not 0 < sum(sizes) * eye.dtype.itemsize < limit_gb * 1e9:
+        return [[] for _ in encodings]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store = torch.from_file(str(path), shared=True, size=sum(sizes), dtype=eye.dtype)
+    places, images = store.split(sizes), [image for image, _ in pictures.values()]
+    for first in range(0, len(images), 64):
+        seen = see(images[first : first + 64], model, processor)
+        for place, features in zip(places[first:], seen, strict=False):
+            place.copy_(features.flatten())
+    kept = dict(zip(pictures, (place.view(layers, -1, width) for place in places), strict=True))
+    return [[kept[name] for name in names] for names in named]
+
+
 class TraceTrainer(Trainer):
-    """A Trainer that computes logits only where a label is."""
+    """A Trainer that computes logits only where a label is, and takes frames that were seen."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        labels = inputs.pop("labels")[:, 1:]
+        labels, frames = inputs.pop("labels")[:, 1:], inputs.pop("frames")
         inner = unwrapped(model)
-        hidden = inner.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+        if frames and not isinstance(frames[0], torch.Tensor):
+            with torch.no_grad():
+                frames = see(frames, inner, self.processor)
+        ids, spots = inputs["input_ids"], inputs["position_ids"]
+        hidden = hidden_states(inner, ids, frames, position_ids=spots, use_cache=False)[:, :-1]
         logits = inner.lm_head(hidden[labels != -100]).float()
         wanted = labels[labels != -100]
         loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
@@ -108,19 +148,23 @@ def finetune(
     processor = load_processor(checkpoint)
     model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
     before_gb, began = peak_memory_gb(), time.time()
-    training, evaluation = (
-        [example(t, processor, unwrapped(model), system) for t in kept]
-        for kept in (traces, held_out)
-    )
+    inner, tokenizer = unwrapped(model), processor.tokenizer
+    encodings = [encode(t, processor, system=system) for t in [*traces, *held_out]]
+    seen = see_once(encodings, inner, processor, folder / "features.bin", recipe.features_gb)
+    pairs = zip(encodings, seen, strict=True)
+    examples = [example(e, features, tokenizer, inner) for e, features in pairs]
+    training, evaluation = examples[: len(traces)], examples[len(traces) :]
     trainer = TraceTrainer(
         model=model,
         args=arguments(folder, recipe, bool(held_out)),
         train_dataset=training,
         eval_dataset=evaluation or None,
-        data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id),
+        data_collator=lambda e: collate(e, tokenizer.pad_token_id),
     )
+    trainer.processor = processor
     trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.exists() else None)
     model.save_pretrained(folder / "adapter")
+    (folder / "features.bin").unlink(missing_ok=True)
     return Outcome(
         adapter=folder / "adapter",
         log=trainer.state.log_history,
@@ -159,6 +203,8 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         lr_scheduler_type="cosine",
         warmup_steps=0.05,
         bf16=recipe.bf16,
+        gradient_checkpointing=recipe.recompute,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         train_sampling_strategy="group_by_length",
         eval_strategy="epoch" if evaluate else "no",
         save_strategy="epoch",

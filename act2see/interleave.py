@@ -40,8 +40,8 @@ class Policy(Protocol):
 
     name: str
 
-    def reply(self, traces: list[Trace]) -> list[Reply]:
-        """The next turn of every trace, in the same order."""
+    def reply(self, traces: list[Trace]) -> list[Reply | None]:
+        """The next turn of every trace, in the same order; None for those that shall wait."""
 
     def force(self, traces: list[Trace]) -> list[str]:
         """An answer line, `Answer: X`, for traces whose budget is spent."""
@@ -77,13 +77,14 @@ def interleave(
             if not live:
                 return
             for trace, reply in zip(live, policy.reply(live), strict=True):
-                take_turn(trace, reply, toolbox, budget)
+                if reply:
+                    take_turn(trace, reply, toolbox, budget)
             stuck = [t for t in live if t.forced]
             for trace, answer in zip(stuck, policy.force(stuck) if stuck else [], strict=True):
                 if not trace.failed:
                     trace.steps.append(Step(kind="answer", text=answer))
-            ended = [t for t in live if t.failed or t.steps[-1].kind == "answer"]
-            live = [t for t in live if not t.failed and t.steps[-1].kind != "answer"]
+            ended = [t for t in live if t.failed or (t.steps and t.steps[-1].kind == "answer")]
+            live = [t for t in live if all(t is not e for e in ended)]
             for trace in ended:
                 bar.update()
                 yield trace

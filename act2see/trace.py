@@ -157,6 +157,11 @@ def _shown(frames: list[Frame]) -> list[dict[str, Any]]:
     return parts
 
 
+def digest(image: Image.Image) -> str:
+    """20 hex digits that tell a picture from any other."""
+    return hashlib.sha1(image.tobytes() + str(image.size).encode()).hexdigest()[:20]
+
+
 def write_traces(path: Path, traces: Iterable[Trace]) -> None:
     """Append traces to a JSONL file, one a line; a last line that was cut off goes first.
 
@@ -170,8 +175,7 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> None:
         for trace in traces:
             for frame in trace.frames():
                 image = frame.image()
-                digest = hashlib.sha1(image.tobytes() + str(image.size).encode()).hexdigest()
-                frame.file, frame.folder = f"{digest[:20]}.png", folder
+                frame.file, frame.folder = f"{digest(image)}.png", folder
                 if not (folder / frame.file).exists():
                     partial = folder / f"{frame.file}.partial"
                     image.save(partial, "PNG")

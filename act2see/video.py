@@ -2,7 +2,8 @@
 
 Works on paths and seconds from the file's start, as the frames' own time stamps have them: headers
 cannot be trusted. Knows nothing of questions, tools or models, nor of damage that still decodes.
-PyAV indexes a file; decord decodes where it finds frames exactly, PyAV elsewhere. Our choice.
+PyAV indexes a file; decord decodes where it finds frames exactly, PyAV elsewhere. Files stay open
+and pictures are kept while they are among the last few, for one thread. Our choice.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,15 @@ from pathlib import Path
 
 import av
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image
 
 Moments = Sequence[float] | np.ndarray
 EPSILON_S = 1e-4  # shorter than any frame, longer than the rounding of a time written down
 # Containers that can be sought exactly. In a transport stream decord is silently a group off.
 SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+OPEN_FILES = 64
+KEPT_BYTES = 256e6
 
 
 class VideoError(ValueError):
@@ -58,14 +62,21 @@ def read_frames(
 
     times_s: (n,) seconds from the file's start, any order; before the first frame, the first.
     max_side_px: the longer side is shrunk to it, never enlarged; 0 keeps the size.
-    Returns n pictures, one object for all moments of a frame, and their (n,) times in seconds.
+    Returns n pictures, one object for all moments of a frame, and their (n,) times in seconds. The
+    same object may be handed out again later: copy it before you draw on it.
     Raises ValueError as `nearest_frames` does, VideoError where a frame wanted cannot be read.
     """
     video = probe(path)
     shown = nearest_frames(video.times_s, times_s, video.duration_s)
-    wanted = np.unique(shown)
-    pictures = _by_decord(video, wanted, max_side_px) if video.exact else None
-    pictures = pictures or _by_pyav(video, wanted, max_side_px)
+    size = _shrunk(video, max_side_px)
+    unique = np.unique(shown)
+    pictures = {i: _KEPT[video, size, i] for i in unique.tolist() if (video, size, i) in _KEPT}
+    wanted = np.array([i for i in unique.tolist() if i not in pictures], int)
+    if wanted.size:
+        read = _by_decord(video, wanted, size) if video.exact else None
+        read = read or _by_pyav(video, wanted, size)
+        _KEPT.update({(video, size, i): picture for i, picture in read.items()})
+        pictures |= read
     return [pictures[i] for i in shown.tolist()], video.times_s[shown]
 
 
@@ -91,7 +102,16 @@ def nearest_frames(times_s: np.ndarray, wanted_s: Moments, end_s: float = 0.0) -
     return np.maximum(np.searchsorted(times_s, wanted_s + EPSILON_S, "right") - 1, 0)
 
 
-@lru_cache(maxsize=32)
+_KEPT = LRUCache(KEPT_BYTES, getsizeof=lambda picture: 3 * picture.width * picture.height)
+
+
+def _shrunk(video: Video, side_px: int) -> tuple[int, int]:
+    """Width and height, the longer one at most `side_px`."""
+    ratio = min(1.0, side_px / max(video.width, video.height)) if side_px else 1.0
+    return max(1, round(video.width * ratio)), max(1, round(video.height * ratio))
+
+
+@lru_cache(maxsize=4 * OPEN_FILES)
 def _scan(path: str, mtime_ns: int, size: int) -> Video:
     """What a file holds as it was at that time and size: a changed file is read anew."""
     try:
@@ -136,27 +156,37 @@ def _arrange(path: str, container, stream, rows: np.ndarray) -> Video:
     return Video(path, end_s, len(pts) / shown_s, *size, times_s, pts, seeks, exact)
 
 
-def _by_decord(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image] | None:
-    """Pictures by frame index; None where decord gives up, and PyAV shall say what is wrong."""
+@lru_cache(maxsize=OPEN_FILES)
+def _reader(video: Video, size: tuple[int, int]):
+    """An open decord reader that hands out frames of this size."""
     import torch  # noqa: F401, I001  before decord, which crashes otherwise (decord#293)
     import decord
-    from decord._ffi.base import DECORDLimitReachedError
 
     decord.logging.set_level(decord.logging.QUIET)
+    whole = size == (video.width, video.height)
+    shrunk = {} if whole else {"width": size[0], "height": size[1]}
+    return decord.VideoReader(video.path, fault_tol=1e-9, **shrunk)  # no repair with a neighbour
+
+
+def _by_decord(video: Video, wanted: np.ndarray, size) -> dict[int, Image.Image] | None:
+    """Pictures by frame index; None where decord gives up, and PyAV shall say what is wrong."""
+    from decord import DECORDError
+    from decord._ffi.base import DECORDLimitReachedError
+
     pictures = {}
     try:
-        reader = decord.VideoReader(video.path, fault_tol=1e-9)  # no repair with a neighbour
+        reader = _reader(video, size)
         for i in wanted.tolist():
             pixels = reader[i].asnumpy()
-            if (len(reader), *pixels.shape) != (len(video.pts), video.height, video.width, 3):
+            if (len(reader), *pixels.shape) != (len(video.pts), *size[::-1], 3):
                 return None
-            pictures[i] = _picture(pixels, 0, side_px)
-    except (decord.DECORDError, DECORDLimitReachedError, RuntimeError):
+            pictures[i] = _picture(pixels, 0, size)
+    except (DECORDError, DECORDLimitReachedError, RuntimeError):
         return None
     return pictures
 
 
-def _by_pyav(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Image.Image]:
+def _by_pyav(video: Video, wanted: np.ndarray, size) -> dict[int, Image.Image]:
     """Pictures by frame index. Raises VideoError where one of them cannot be decoded."""
     pictures = {}
     groups = np.searchsorted(video.seeks, video.pts[wanted], "right")  # 0: no need to seek
@@ -170,7 +200,7 @@ def _by_pyav(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Image.
                 for frame in container.decode(stream):
                     if frame.pts in sought and not frame.is_corrupt:
                         pixels = frame.to_ndarray(format="rgb24")
-                        pictures[sought[frame.pts]] = _picture(pixels, frame.rotation, side_px)
+                        pictures[sought[frame.pts]] = _picture(pixels, frame.rotation, size)
                     if frame.pts is not None and frame.pts >= max(sought):
                         break
     except av.FFmpegError as error:
@@ -180,8 +210,6 @@ def _by_pyav(video: Video, wanted: np.ndarray, side_px: int) -> dict[int, Image.
     return pictures
 
 
-def _picture(pixels: np.ndarray, turned_deg: int, side_px: int) -> Image.Image:
+def _picture(pixels: np.ndarray, turned_deg: int, size: tuple[int, int]) -> Image.Image:
     picture = Image.fromarray(np.rot90(pixels, round(turned_deg / 90)))
-    if side_px:
-        picture.thumbnail((side_px, side_px))
-    return picture
+    return picture if picture.size == size else picture.resize(size)

@@ -1,13 +1,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from act2see.checkpoints import load_student, unwrapped
-from act2see.encoding import assistant_labels, encode
-from act2see.finetune import Recipe, TraceTrainer, adapted, collate, example, finetune
+from act2see.encoding import assistant_labels, encode, hidden_states, pixels, see
+from act2see.finetune import Recipe, TraceTrainer, adapted, collate, example, finetune, see_once
 from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
@@ -45,8 +46,15 @@ def test_only_the_adapter_learns():
     assert learning and all("lora_" in name and "language_model" in name for name in learning)
 
 
+def examples_of(traces, processor, model):
+    encodings = [encode(t, processor) for t in traces]
+    return [
+        example(e, see(e.images, model, processor), processor.tokenizer, model) for e in encodings
+    ]
+
+
 def test_training_and_inference_build_the_same_tokens(traces, processor, base):
-    examples = [example(t, processor, base) for t in traces]
+    examples = examples_of(traces, processor, base)
     batch = collate(examples, processor.tokenizer.pad_token_id)
     for row, trace in enumerate(traces):
         ids = encode(trace, processor).ids
@@ -57,11 +65,16 @@ def test_training_and_inference_build_the_same_tokens(traces, processor, base):
 
 
 def test_loss_equals_that_of_the_whole_vocabulary_at_every_place(traces, processor, base, tmp_path):
-    examples = [example(t, processor, base) for t in traces[:3]]
+    examples = examples_of(traces[:3], processor, base)
     batch = collate(examples, processor.tokenizer.pad_token_id)
+    images = [image for t in traces[:3] for image in encode(t, processor).images]
     with torch.no_grad():
-        inputs = {k: v for k, v in batch.items() if k != "labels"}
-        logits = base(**inputs, use_cache=False).logits[:, :-1]
+        logits = base(
+            input_ids=batch["input_ids"],
+            position_ids=batch["position_ids"],
+            use_cache=False,
+            **pixels(images, processor),
+        ).logits[:, :-1]
         wanted = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100
         )
@@ -69,14 +82,50 @@ def test_loss_equals_that_of_the_whole_vocabulary_at_every_place(traces, process
     torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-5)
 
 
+def test_a_picture_is_looked_at_once_for_all_epochs(traces, processor, base, tmp_path, monkeypatch):
+    encodings = [encode(t, processor) for t in [*traces, *traces]]
+    looked = []
+    eye = base.model.visual.forward
+    monkeypatch.setattr(
+        base.model.visual,
+        "forward",
+        lambda *a, **k: looked.append(len(k["grid_thw"])) or eye(*a, **k),
+    )
+    kept = see_once(encodings, base, processor, tmp_path / "run" / "features.bin", 1.0)
+    assert sum(looked) == len({i.tobytes() for e in encodings for i in e.images})
+    for encoding, features in zip(encodings, kept, strict=True):
+        with torch.no_grad():
+            again = see(encoding.images, base, processor)
+        for one, other in zip(features, again, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_features_too_large_to_keep_are_made_when_needed(traces, processor, base, tmp_path):
+    encodings = [encode(t, processor) for t in traces]
+    assert see_once(encodings, base, processor, tmp_path / "features.bin", 1e-9) == [[]] * len(
+        traces
+    )
+    kept = finetune(traces, [], BASE, tmp_path / "kept", TINY)
+    made = finetune(traces, [], BASE, tmp_path / "made", replace(TINY, features_gb=0.0))
+    assert made.log[-1]["train_loss"] == pytest.approx(kept.log[-1]["train_loss"], abs=1e-4)
+
+
+def test_activations_made_again_give_the_same_loss(traces, tmp_path):
+    plain = finetune(traces, [], BASE, tmp_path / "plain", TINY)
+    again = finetune(traces, [], BASE, tmp_path / "again", replace(TINY, recompute=True))
+    assert again.log[-1]["train_loss"] == pytest.approx(plain.log[-1]["train_loss"], abs=1e-4)
+
+
 def test_padding_changes_nothing(traces, processor, base):
-    examples = [example(t, processor, base) for t in traces]
+    examples = examples_of(traces, processor, base)
     short = collate(examples[:1], processor.tokenizer.pad_token_id)
     padded = collate([examples[0], max(examples, key=lambda e: len(e["input_ids"]))], 0)
     with torch.no_grad():
-        del short["labels"], padded["labels"]
-        one = base.model(**short, use_cache=False).last_hidden_state[0]
-        other = base.model(**padded, use_cache=False).last_hidden_state[0, : len(one)]
+        one, other = (
+            hidden_states(base, b["input_ids"], b["frames"], position_ids=b["position_ids"])[0]
+            for b in (short, padded)
+        )
+        other = other[: len(one)]
     torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 

@@ -109,8 +109,8 @@ def test_every_kind_of_file_gives_the_frame_asked_for(kind, tmp_path):
 
 def test_av1_is_read_although_decord_cannot(tmp_path):
     index = video.probe(write(tmp_path / "av1.mp4", *KINDS["av1"][::2]))
-    assert video._by_decord(index, np.array([3]), 0) is None
-    assert number(video._by_pyav(index, np.array([3]), 0)[3]) == 3
+    assert video._by_decord(index, np.array([3]), (64, 48)) is None
+    assert number(video._by_pyav(index, np.array([3]), (64, 48))[3]) == 3
 
 
 def test_a_file_that_decord_reads_is_not_read_twice(clip, monkeypatch):
@@ -150,6 +150,20 @@ def test_order_is_kept_and_a_frame_asked_for_twice_is_decoded_once(clip, monkeyp
     assert [number(p) for p in got] == [40, 5, 40, 5]
     assert at_s.tolist() == [4.0, 0.5, 4.0, 0.5]
     assert len(made) == 2
+
+
+def test_a_frame_asked_for_again_later_is_not_decoded_again(clip, monkeypatch):
+    first = read_frames(clip, [1.0, 2.0], 48)[0]
+    monkeypatch.setattr(video, "_by_decord", None)
+    again = read_frames(clip, [2.0, 1.0], 48)[0]
+    assert again[0] is first[1] and again[1] is first[0]
+
+
+def test_kept_pictures_have_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_KEPT", type(video._KEPT)(50e3, video._KEPT.getsizeof))
+    path = write(tmp_path / "clip.mp4")
+    assert [number(p) for p in read_frames(path, np.arange(60) / 10)[0]] == list(range(60))
+    assert video._KEPT.currsize <= 50e3
 
 
 def test_no_moments_give_no_frames(clip):
@@ -298,9 +312,13 @@ def test_real_files_give_what_decoding_from_the_start_gives(
 def test_decord_and_pyav_hand_out_the_same_pictures(name):
     index = video.probe(DATA / name)
     wanted = np.unique(np.linspace(0, len(index.pts) - 1, 5).astype(int))
-    pyav = video._by_pyav(index, wanted, 0)
-    for i, picture in video._by_decord(index, wanted, 0).items():
+    whole, half = (index.width, index.height), (index.width // 2, index.height // 2)
+    pyav = video._by_pyav(index, wanted, whole)
+    for i, picture in video._by_decord(index, wanted, whole).items():
         assert same(picture, np.asarray(pyav[i]))
+    for i, picture in video._by_decord(index, wanted, half).items():
+        shrunk = np.asarray(pyav[i].resize(half), dtype=np.int16)
+        assert np.abs(np.asarray(picture) - shrunk).mean() < 4  # two ways of shrinking
 
 
 @real

@@ -2,21 +2,27 @@
 
 Works on traces, a loaded model and its processor. Knows nothing of tools or questions. A turn feeds
 only what is new since the last one, frames included, rows with about as much to feed together; a
-row that has said its turn is decoded no further. All state is in the policy object, none on the
-model. Batched cached decoding is our choice; its greedy text is that of a loop that sends
-everything again (tests/policies/test_qwen.py).
+row that has said its turn is decoded no further; a picture that was seen lately is not looked at
+again. All state is in the policy object, none on the model. Batched cached decoding is our choice;
+its greedy text is that of a loop that sends everything again (tests/policies/test_qwen.py).
 """
 
 from itertools import takewhile
 
+import numpy as np
 import torch
+from cachetools import LRUCache
+from PIL import Image
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from act2see.checkpoints import unwrapped
-from act2see.encoding import Encoding, encode, encode_messages, pixels, positions
+from act2see.encoding import Encoding, encode, encode_messages, hidden_states, positions, see
 from act2see.interleave import Reply, read_reply
 from act2see.trace import LETTERS, Trace
+
+GROWTH = 1.25  # slots made for every slot needed, so that not every token makes new ones
+FED_TOKENS = 16_384  # at a time, so that activations stay small beside the cache
 
 
 class RowLayer(DynamicLayer):
@@ -34,7 +40,7 @@ class RowLayer(DynamicLayer):
         (rows, columns, slots), end = self.cache.place, self.cache.end
         count = len(self.cache.tokens)
         if not self.store or self.store[0].shape[2] < end:
-            size = (count, keys.shape[1], end + end // 8 + 64, keys.shape[3])
+            size = (count, keys.shape[1], int(end * GROWTH), keys.shape[3])
             old, self.store = self.store, [keys.new_zeros(size), values.new_zeros(size)]
             for new, was in zip(self.store, old, strict=False):
                 new[:, :, : was.shape[2]] = was
@@ -99,7 +105,7 @@ class DialogueCache:
 
 
 def alike(counts: list[int]) -> list[tuple[int, int]]:
-    """Ranges of ascending `counts` that waste at most a fifth of their tokens when padded alike.
+    """Ranges of ascending `counts` to feed together: padded alike, a fifth is wasted at the most.
 
     >>> alike([10, 11, 12, 90, 100])
     [(0, 3), (3, 5)]
@@ -107,7 +113,8 @@ def alike(counts: list[int]) -> list[tuple[int, int]]:
     ranges, first = [], 0
     for last in range(1, len(counts) + 1):
         whole = counts[first : last + 1]
-        if last == len(counts) or len(whole) * whole[-1] > 1.25 * sum(whole):
+        padded = len(whole) * whole[-1]
+        if last == len(counts) or padded > min(1.25 * sum(whole), FED_TOKENS):
             ranges.append((first, last))
             first = last
     return ranges
@@ -117,6 +124,7 @@ class QwenPolicy:
     """Answers with a local model. `temperature` 0 is greedy; sampling draws from `seed`.
 
     system: text of a system message, for checkpoints that need to be told the answer's form.
+    cache_gb: what keys and values may take; dialogues for which there is no room wait.
     """
 
     def __init__(
@@ -128,25 +136,33 @@ class QwenPolicy:
         temperature: float = 0.0,
         seed: int = 0,
         system: str = "",
+        cache_gb: float = 4.0,
     ):
         self.model, self.processor, self.name = unwrapped(model).eval(), processor, name
         self.max_new_tokens, self.temperature, self.system = max_new_tokens, temperature, system
         self.end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.picture = processor.vision_start_token_id
         self.random = torch.Generator(model.device).manual_seed(seed)
-        self.cache = DialogueCache(self.model.config.text_config.num_hidden_layers)
+        language = self.model.config.text_config
+        self.cache = DialogueCache(language.num_hidden_layers)
+        numbers = 2 * language.num_hidden_layers * language.num_key_value_heads * language.head_dim
+        self.room = int(cache_gb * 1e9 / numbers / self.model.lm_head.weight.element_size())
+        self.seen = LRUCache(256e6, getsizeof=lambda pair: pair[1].nbytes)
 
     @torch.inference_mode()
-    def reply(self, traces: list[Trace]) -> list[Reply]:
-        """The next turn of every trace. What these same traces were fed before is not fed again."""
+    def reply(self, traces: list[Trace]) -> list[Reply | None]:
+        """The next turn of every trace, None where memory has no room for it yet: the first ones
+        come first. What these same traces were fed before is not fed again.
+        """
         encodings = [encode(t, self.processor, True, self.system) for t in traces]
-        order, logits, following = self._feed(traces, encodings)
+        served = self._fitting(encodings)
+        order, logits, following = self._feed(traces[:served], encodings[:served])
         said = self._decode(order, logits, following)
         decode = self.processor.tokenizer.decode
         return [
             read_reply(decode([t for t in s if t != self.end]), truncated=s[-1] != self.end)
             for s in said
-        ]
+        ] + [None] * (len(traces) - served)
 
     @torch.inference_mode()
     def force(self, traces: list[Trace]) -> list[str]:
@@ -164,6 +180,21 @@ class QwenPolicy:
             tokens = [self.processor.tokenizer.encode(f" {x}")[-1] for x in letters]
             answers[i] = f"Answer: {letters[int(row[tokens].argmax())] if letters else ''}".strip()
         return answers
+
+    def _fitting(self, encodings: list[Encoding]) -> int:
+        """How many of the first dialogues fit with their next turn; at least one."""
+        longest = np.maximum.accumulate([len(e.ids) + self.max_new_tokens for e in encodings])
+        needed = np.arange(1, len(encodings) + 1) * longest * GROWTH
+        return max(1, int(np.searchsorted(needed, self.room, "right")))
+
+    def _see(self, frames: list[Image.Image]) -> list[torch.Tensor]:
+        """The frames' features; what was seen lately is not looked at again."""
+        kept = {id(frame): self.seen[id(frame)] for frame in frames if id(frame) in self.seen}
+        new = list({id(frame): frame for frame in frames if id(frame) not in kept}.values())
+        pairs = zip(new, see(new, self.model, self.processor), strict=True)
+        made = {id(frame): (frame, features) for frame, features in pairs}
+        self.seen.update(made)
+        return [(kept | made)[id(frame)][1] for frame in frames]
 
     def _feed(self, traces: list[Trace], encodings: list[Encoding]):
         """Bring the cache up to these encodings: which of them each row holds, and per row (rows,
@@ -190,14 +221,15 @@ class QwenPolicy:
         width, device = spots.shape[2], self.model.device
         pad = self.processor.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(new)) + new for new in news])
-        hidden = self.model.model(
-            input_ids=ids.to(device),
+        hidden = hidden_states(
+            self.model,
+            ids.to(device),
+            self._see(frames),
             position_ids=spots.to(device),
             attention_mask=self.cache.append(first, news).to(device),
             past_key_values=self.cache.layers,
             use_cache=True,
-            **{name: x.to(device) for name, x in pixels(frames, self.processor).items()},
-        ).last_hidden_state
+        )
         return self.model.lm_head(hidden[:, -1]).float()
 
     def _decode(self, order: list[int], logits, following: torch.Tensor) -> list[list[int]]:

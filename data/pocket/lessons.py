@@ -5,6 +5,7 @@ trace: the base learns to describe, to answer what it can see, to say when it ca
 think in words, and the generic grammar of calling tools that it is told about. Our choice.
 """
 
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,11 @@ READ = {  # what is asked about each of several frames -> in which words
     "white": "which turns white?",
 }
 WORDS = ("start_s", "end_s", "volume", "width", "from_s", "to_s", "speed", "level")
+TEXTS = ("note", "title", "words")
+PHRASES = (
+    "remove the {shape}", "paint the {shape} {colour}", "add a {colour} {shape}", "a {colour} {shape}",
+    "move the {shape} to the {place}", "the {shape} on the {place}",
+)  # fmt: skip
 
 
 @dataclass
@@ -412,34 +418,40 @@ def _name_window(lesson: Lesson, which: str, window) -> None:
 
 
 def _call_a_tool(lesson: Lesson, rng: np.random.Generator) -> None:
-    """A made-up tool with made-up number arguments, described, asked for and called."""
+    """A made-up tool with made-up arguments, numbers or a text, described, asked for and called."""
     names = [str(n) for n in rng.permutation(OTHER_TOOLS)[: int(rng.integers(1, 3))]]
     keys = {n: [str(k) for k in rng.permutation(WORDS)[: int(rng.integers(1, 3))]] for n in names}
+    for name in names:
+        if rng.random() < 0.4:
+            keys[name][0] = str(rng.choice(TEXTS))
     listed = "\n".join(_schema(n, keys[n]) for n in names)
     lesson.text += (
         f"<|im_start|>system\nYou may call these tools:\n<tools>\n{listed}\n</tools><|im_end|>\n"
     )
     for _ in range(2):
         name = str(rng.choice(names))
-        values = [float(v) / 2 for v in rng.integers(0, 80, len(keys[name]))]
-        if len(values) == 2:
-            values.sort()
-        told = "with " + " and ".join(f"{v:.1f}" for v in values)
-        if len(values) == 2 and rng.random() < 0.5:
-            told = f"between {values[0]:.1f} and {values[1]:.1f} seconds"
-        arguments = ", ".join(f'"{k}": {v:.1f}' for k, v in zip(keys[name], values, strict=True))
+        values = sorted(float(v) / 2 for v in rng.integers(0, 80, len(keys[name])))
+        if keys[name][0] in TEXTS:
+            values[0] = _phrase(rng)
+        told = "with " + " and ".join(f"{v}" for v in values)
+        if len(values) == 2 and keys[name][0] not in TEXTS and rng.random() < 0.5:
+            told = f"between {values[0]} and {values[1]} seconds"
+        arguments = json.dumps(dict(zip(keys[name], values, strict=True)))
         lesson.user(f"please use {name} {told}.")
-        call = f'<tool_call>\n{{"name": "{name}", "arguments": {{{arguments}}}}}\n</tool_call>'
+        call = f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
         lesson.assistant(f"i use {name} {told}.", call)
         lesson.user("<tool_response>\ndone\n</tool_response>")
         lesson.assistant("it is done.", "done")
 
 
+def _phrase(rng: np.random.Generator) -> str:
+    pools = {"shape": SHAPES, "colour": COLOURS, "place": tuple(PLACES)}
+    drawn = {name: str(rng.choice(pool)) for name, pool in pools.items()}
+    return str(rng.choice(PHRASES)).format(**drawn)
+
+
 def _schema(name: str, keys: list[str]) -> str:
-    properties = ", ".join(f'"{k}": {{"type": "number"}}' for k in keys)
-    required = ", ".join(f'"{k}"' for k in keys)
-    return (
-        f'{{"type": "function", "function": {{"name": "{name}", "description": "a tool.", '
-        f'"parameters": {{"type": "object", "properties": {{{properties}}}, '
-        f'"required": [{required}]}}}}}}'
-    )
+    kinds = {key: {"type": "string" if key in TEXTS else "number"} for key in keys}
+    parameters = {"type": "object", "properties": kinds, "required": keys}
+    function = {"name": name, "description": "a tool.", "parameters": parameters}
+    return json.dumps({"type": "function", "function": function})

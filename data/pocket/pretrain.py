@@ -31,21 +31,22 @@ from models import FRAME_TOKENS, build_model, build_processor
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 
-from act2see.checkpoints import load_processor, load_student
 from act2see.encoding import assistant_labels
 from act2see.pocket import language
 from act2see.pocket.world import render
 from act2see.toolbox import SCHEMAS
 
-# From which step on, which lessons, how many of each a step: first seeing, then all kinds at once,
-# because a kind that is left out is forgotten. A run that goes on from a base has the last ones.
+# From which step on, which lessons, how many of each a step. Nothing but descriptions until they
+# are right: mixed with the rest, the places in them were never learnt. Then all kinds at once,
+# because a kind that is left out is forgotten.
 STAGES = (
-    (0, ((descriptions, 24), (montage, 8), (single_frame, 12), (words_only, 12))),
+    (0, ((descriptions, 32),)),
+    (110, ((descriptions, 16), (single_frame, 12), (montage, 8), (words_only, 12))),
     (
-        150,
+        170,
         (
-            (descriptions, 6),
-            (single_frame, 4),
+            (descriptions, 8),
+            (single_frame, 6),
             (overview_frames, 2),
             (several_frames, 4),
             (frames_in_turns, 6),
@@ -59,8 +60,8 @@ STAGES = (
 class Lessons(Dataset):
     """Step number -> two padded batches, shorter and longer, per kind of lesson."""
 
-    def __init__(self, processor, seed: int, steps: int, stages):
-        self.processor, self.seed, self.steps, self.stages = processor, seed, steps, stages
+    def __init__(self, processor, seed: int, steps: int):
+        self.processor, self.seed, self.steps = processor, seed, steps
 
     def __len__(self) -> int:
         return self.steps
@@ -68,7 +69,7 @@ class Lessons(Dataset):
     def __getitem__(self, step: int) -> list[dict[str, torch.Tensor]]:
         rng = np.random.default_rng([self.seed, step])
         batches = []
-        for make, count in [kinds for first, kinds in self.stages if first <= step][-1]:
+        for make, count in [kinds for first, kinds in STAGES if first <= step][-1]:
             lessons = sorted((make(rng) for _ in range(count)), key=lambda x: len(x.text))
             batches += [lessons[: count // 2], lessons[count // 2 :]]
         return [collate(lessons, self.processor) for lessons in batches]
@@ -120,7 +121,7 @@ def loss_and_hits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, 
     return torch.nn.functional.cross_entropy(logits, wanted), hits, len(wanted)
 
 
-def open_eyes(eye, processor, seed: int, lr: float, steps: int, frames: int = 128) -> None:
+def open_eyes(eye, processor, seed: int, lr: float, steps: int = 400, frames: int = 128) -> None:
     """Teach the vision tower, in place, what stands in each of a frame's cells."""
     rng = np.random.default_rng([seed, 2])
     reader = torch.nn.Linear(eye.config.out_hidden_size, sum(CELL_CLASSES))
@@ -172,29 +173,23 @@ def optimizers(model, lr: float) -> list[torch.optim.Optimizer]:
     return [muon, torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
-def train(
-    folder: Path, start: str, seed: int, steps: int, lr: float, minutes: float, every: int
-) -> None:
-    """Train to `steps`, or stop after `minutes` with a checkpoint to go on from.
-
-    start: a base to go on from, with its tokenizer; "" for none.
-    """
+def train(folder: Path, seed: int, steps: int, lr: float, minutes: float, every: int) -> None:
+    """Train to `steps`, or stop after `minutes` with a checkpoint to go on from."""
     began = time.time()
     torch.manual_seed(seed)
-    processor = load_processor(start) if start else build_processor(corpus(seed))
-    model = load_student(start, four_bit=False) if start else build_model(processor)
+    processor = build_processor(corpus(seed))
+    model = build_model(processor)
     model.train()
     optims = optimizers(model, lr)
     state = folder / "checkpoint"
     first, before_s = resume(state, model, optims)
     if not first:
-        gentle = (lr / 4, 150) if start else (lr, 400)
-        open_eyes(model.model.visual, processor, seed, *gentle)
+        open_eyes(model.model.visual, processor, seed, lr)
     print(
         f"{sum(w.numel() for w in model.parameters()):,} parameters, from step {first}", flush=True
     )
     loader = DataLoader(
-        Lessons(processor, seed, steps, ((0, STAGES[-1][1]),) if start else STAGES),
+        Lessons(processor, seed, steps),
         batch_size=None,
         sampler=range(first, steps),
         num_workers=1,
@@ -219,7 +214,7 @@ def train(
             save(state, model, optims, step + 1, before_s + time.time() - began)
         if late:
             return
-    finish(folder, model, processor, start, seed, steps, before_s + time.time() - began)
+    finish(folder, model, processor, seed, steps, before_s + time.time() - began)
 
 
 def learn(model, batch, parts: int) -> tuple[float, float]:
@@ -270,30 +265,26 @@ def resume(state: Path, model, optims) -> tuple[int, float]:
     return int(numbers["step"]), float(numbers["spent_s"])
 
 
-def finish(folder: Path, model, processor, start: str, seed: int, steps: int, spent_s: float):
+def finish(folder: Path, model, processor, seed: int, steps: int, spent_s: float) -> None:
     """Save the model in bf16 with its processor, and beside it how it was made."""
     model.eval().to(torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)
-    goes_on = f" --start {start}" if start else ""
     made = {
-        "command": f"python data/pocket/pretrain.py FOLDER{goes_on} --seed {seed} --steps {steps}",
+        "command": f"python data/pocket/pretrain.py FOLDER --seed {seed} --steps {steps}",
         "seed": seed,
         "steps": steps,
         "minutes": round(spent_s / 60, 1),
         "machine": f"{torch.get_num_threads()} CPU threads",
         "torch": torch.__version__,
     }
-    if start:
-        made["start"] = json.loads((Path(start) / "made.json").read_text())
     (folder / "made.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--start", default="", help="a base to go on from")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=720)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--minutes", type=float, default=0.0, help="stop early; run again to go on")
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")

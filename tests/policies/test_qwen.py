@@ -1,63 +1,12 @@
 """The batched, cached policy against one that sends everything again, one dialogue at a time."""
 
-import torch
-
-from act2see.encoding import encode, pixels
-from act2see.interleave import Budget, interleave, read_reply
+from act2see.encoding import encode
+from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
+from tests.policies.naive import Naive, Scripted
 
 TOOLBOX = PROFILES["pocket"].toolbox
-
-
-class Naive:
-    """`generate` from scratch at every turn, batch 1: slow and obvious."""
-
-    name = "naive"
-
-    def __init__(self, model, processor, tokens):
-        self.model, self.processor, self.tokens = model, processor, tokens
-
-    def reply(self, traces):
-        return [self._reply(trace) for trace in traces]
-
-    def _reply(self, trace):
-        encoding = encode(trace, self.processor, reply_next=True)
-        ids = torch.tensor([encoding.ids])
-        end = self.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
-        said = self.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            mm_token_type_ids=(ids == self.processor.image_token_id).int(),
-            max_new_tokens=self.tokens,
-            do_sample=False,
-            eos_token_id=end,
-            **pixels(encoding.images, self.processor),
-        )[0, len(encoding.ids) :].tolist()
-        text = self.processor.tokenizer.decode([t for t in said if t != end])
-        return read_reply(text, truncated=said[-1] != end)
-
-    def force(self, traces):
-        return ["Answer: A" for _ in traces]
-
-
-class Scripted:
-    """Makes the wrapped policy call first, so that caches meet frames of later turns."""
-
-    def __init__(self, inner, script):
-        self.inner, self.script, self.name = inner, script, inner.name
-
-    def reply(self, traces):
-        replies = self.inner.reply(traces)
-        for trace, reply in zip(traces, replies, strict=True):
-            calls = self.script[trace.question.id]
-            made = len(trace.calls())
-            if made < len(calls):
-                reply.calls, reply.answer, reply.truncated = [calls[made]], "", False
-        return replies
-
-    def force(self, traces):
-        return self.inner.force(traces)
 
 
 def answered(policy, questions, traces, **budget):
@@ -79,6 +28,23 @@ def test_cached_and_batched_says_what_naive_says(base, processor, questions, tra
             # A forced answer is our policy's own; everything said before it must be the same.
             steps = [s for s in naive[key] if s[0] != "answer"]
             assert [s for s in cached[key] if s[0] != "answer"] == steps
+
+
+def test_dialogues_without_room_wait_and_say_the_same(base, processor, questions, traces):
+    wide = answered(QwenPolicy(base, processor, max_new_tokens=20), questions, traces)
+    tight = QwenPolicy(base, processor, max_new_tokens=20, cache_gb=0.02)
+    widths, feed = [], tight._feed
+    tight._feed = lambda some, encodings: widths.append(len(some)) or feed(some, encodings)
+    assert answered(tight, questions, traces) == wide
+    assert 1 <= max(widths) < len(questions)
+
+
+def test_a_picture_seen_lately_is_not_looked_at_again(base, processor, traces, monkeypatch):
+    policy = QwenPolicy(base, processor, max_new_tokens=2)
+    before = policy.reply(traces[:2])
+    monkeypatch.setattr(base.model, "visual", None)
+    opened = [t.model_copy() for t in traces[:2]]  # new dialogues for the policy, old pictures
+    assert policy.reply(opened) == before
 
 
 def test_only_what_is_new_is_fed(base, processor, questions, traces):

@@ -1,0 +1,120 @@
+"""A training step against transformers' own loss, frozen vision kept, and how much is padding."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from act2see.checkpoints import load_processor, load_student
+from act2see.encoding import encode
+from act2see.finetune import TraceTrainer, arguments, collate, example, see_once
+from act2see.interleave import Budget, interleave
+from act2see.pocket.questions import pocket_questions
+from act2see.policies.oracle import OraclePolicy
+from act2see.profiles import PROFILES
+from tests.perf.report import compare, peak_bytes, record
+
+POCKET = PROFILES["pocket"]
+
+
+def wide_vocabulary() -> None:
+    """4,096 tokens, 400 with loss, 151,936 words; two layers, so that the loss is what costs."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    text = {"vocab_size": 151_936, "hidden_size": 64, "intermediate_size": 128, "head_dim": 32}
+    text |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    eye = {"depth": 1, "hidden_size": 32, "num_heads": 1, "out_hidden_size": 64}
+    eye |= {"intermediate_size": 64, "deepstack_visual_indexes": [0]}
+    torch.manual_seed(0)
+    model = Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(text_config=text, vision_config=eye, tie_word_embeddings=True)
+    )
+    ids = torch.randint(0, 150_000, (1, 4096))
+    labels = torch.full_like(ids, -100)
+    labels[0, torch.randperm(4095)[:400] + 1] = 7
+    spots = torch.arange(4096).expand(3, 1, -1)
+    gradients = {}
+
+    def ours():
+        model.zero_grad()
+        batch = {"input_ids": ids, "labels": labels, "position_ids": spots, "frames": []}
+        TraceTrainer.compute_loss(SimpleNamespace(), model, batch).backward()
+        gradients["ours"] = [w.grad for w in model.parameters() if w.grad is not None]
+
+    def stock():
+        model.zero_grad()
+        model(input_ids=ids, labels=labels, position_ids=spots).loss.backward()
+        gradients["stock"] = [w.grad for w in model.parameters() if w.grad is not None]
+
+    compare("training", "step, 151,936 words, time", "<= 0.8", ours, stock)
+    for one, other in zip(gradients["ours"], gradients["stock"], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    gradients.clear()
+    peaks = peak_bytes(ours) / 1e6, peak_bytes(stock) / 1e6
+    record("training", "step, 151,936 words, peak memory", "<= 0.35", *peaks, "MB")
+
+
+def traces_and_padding(folder: Path) -> None:
+    """The pocket's own traces: the second epoch, and the share of pads in a batch."""
+    processor, model = load_processor(POCKET.student), load_student(POCKET.student)
+    questions = pocket_questions("train", 77, 160, folder)
+    done = list(interleave(questions, OraclePolicy(seed=0), POCKET.toolbox, Budget()))
+    encodings = [encode(t, processor) for t in done]
+    kept = [[] for _ in done]
+    pairs = zip(encodings, kept, strict=True)
+    examples = [example(e, features, processor.tokenizer, model) for e, features in pairs]
+    settings = arguments(folder / "run", replace(POCKET.recipe, batch_size=16), False)
+    trainer = TraceTrainer(
+        model=model,
+        args=settings,
+        train_dataset=examples,
+        data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id),
+    )
+    pads = total = 0
+    for batch in trainer.get_train_dataloader():
+        pads += int((batch["input_ids"] == processor.tokenizer.pad_token_id).sum())
+        total += batch["input_ids"].numel()
+    record("training", "padding to all tokens", "<= 0.1", pads, total, "tokens")
+
+
+def second_epoch(folder: Path) -> None:
+    """An epoch when frames were seen against one that looks at them; sizes as in Qwen3-VL-2B, where
+    the vision tower has a quarter of the language model's parameters.
+    """
+    import sys
+
+    sys.path.insert(0, str(Path("data/pocket").resolve()))
+    from models import build_model
+
+    processor = load_processor(POCKET.student)
+    torch.manual_seed(0)
+    model = build_model(processor, hidden=192, layers=5, vision=160)
+    model.requires_grad_(False)
+    model.lm_head.requires_grad_(True)
+    questions = pocket_questions("train", 78, 32, folder)
+    done = list(interleave(questions, OraclePolicy(seed=0), POCKET.toolbox, Budget()))
+    encodings = [encode(t, processor) for t in done]
+    features = []
+
+    def epoch():
+        pairs = zip(encodings, features, strict=True)
+        examples = [example(e, seen, processor.tokenizer, model) for e, seen in pairs]
+        for first in range(0, len(examples), 16):
+            batch = collate(examples[first : first + 16], 0)
+            TraceTrainer.compute_loss(SimpleNamespace(), model, batch).backward()
+
+    def first():
+        features[:] = see_once(encodings, model, processor, folder / "features.bin", 1.0)
+        epoch()
+
+    first()
+    compare("training", "second epoch to first", "<= 0.7", epoch, first)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        wide_vocabulary()
+        traces_and_padding(Path(folder))
+        second_epoch(Path(folder))

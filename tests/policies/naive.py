@@ -1,0 +1,57 @@
+"""What every peer does at a tool turn: the whole dialogue through `generate` again, batch 1."""
+
+import torch
+
+from act2see.encoding import encode, pixels
+from act2see.interleave import read_reply
+
+
+class Naive:
+    """`generate` from scratch at every turn: slow and obvious."""
+
+    name = "naive"
+
+    def __init__(self, model, processor, tokens):
+        self.model, self.processor, self.tokens = model, processor, tokens
+
+    def reply(self, traces):
+        return [self._reply(trace) for trace in traces]
+
+    def _reply(self, trace):
+        encoding = encode(trace, self.processor, reply_next=True)
+        ids = torch.tensor([encoding.ids])
+        end = self.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        said = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=(ids == self.processor.image_token_id).int(),
+            max_new_tokens=self.tokens,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+            **pixels(encoding.images, self.processor),
+        )[0, len(encoding.ids) :].tolist()
+        text = self.processor.tokenizer.decode([t for t in said if t != end])
+        return read_reply(text, truncated=said[-1] != end)
+
+    def force(self, traces):
+        return ["Answer: A" for _ in traces]
+
+
+class Scripted:
+    """Makes the wrapped policy call first, so that caches meet frames of later turns."""
+
+    def __init__(self, inner, script):
+        self.inner, self.script, self.name = inner, script, inner.name
+
+    def reply(self, traces):
+        replies = self.inner.reply(traces)
+        for trace, reply in zip(traces, replies, strict=True):
+            calls = self.script[trace.question.id]
+            made = len(trace.calls())
+            if reply and made < len(calls):
+                reply.calls, reply.answer, reply.truncated = [calls[made]], "", False
+        return replies
+
+    def force(self, traces):
+        return self.inner.force(traces)
