@@ -6,6 +6,7 @@ OpenAI-compatible server. Interleaving thought and frames is the paper's; this f
 """
 
 import hashlib
+import os
 import re
 import warnings
 from collections.abc import Iterable
@@ -169,18 +170,18 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> None:
     """
     folder = path.parent / "frames"
     folder.mkdir(parents=True, exist_ok=True)
-    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        path.write_bytes(data[: data.rfind(b"\n") + 1])
-    with path.open("a") as file:
+    with path.open("ab+") as file:
+        if file.seek(-min(file.tell(), 1), os.SEEK_END) >= 0 and file.read() not in (b"", b"\n"):
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
         for trace in traces:
             for frame in trace.frames():
                 image = frame.image()
                 frame.file, frame.folder = f"{digest(image)}.png", folder
                 if not (folder / frame.file).exists():
                     partial = folder / f"{frame.file}.partial"
-                    image.save(partial, "PNG")
+                    image.save(partial, "PNG", compress_level=1)
                     partial.replace(folder / frame.file)
-            file.write(trace.model_dump_json() + "\n")
+            file.write(trace.model_dump_json().encode() + b"\n")
             file.flush()
 
 

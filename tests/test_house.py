@@ -55,7 +55,7 @@ def test_the_package_is_thin():
     apart = {"sources", "benchmarks", "remote.py", "openai.py", "gemini.py"}
     sizes = {p: lines(p.read_text()) for p in MODULES}
     adapters = {p for p in MODULES if apart & {p.name, p.parent.name}}
-    assert sum(n for p, n in sizes.items() if p not in adapters) <= 2510
+    assert sum(n for p, n in sizes.items() if p not in adapters) <= 2700
     assert sum(n for p, n in sizes.items() if p in adapters) <= 1600
 
 

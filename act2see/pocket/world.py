@@ -192,7 +192,7 @@ def render(scene: Scene, times_s: np.ndarray) -> np.ndarray:
     """(n, 96, 96, 3) uint8: the frames at these moments, before any compression."""
     shade = np.add.outer(*np.outer(scene.wall_slope, np.linspace(-1, 1, SIDE_PX)))
     walls = {wall: shade[..., None] + rgb for wall, rgb in scene.wall_rgb.items()}
-    frames = np.stack([walls[scene.wall_at(t)] for t in times_s])
+    frames = np.stack([walls[scene.wall_at(t)] for t in times_s], dtype=np.float32)
     for thing in scene.things:
         rgb = np.tile(thing.rgb, (len(times_s), 1))
         for event in scene.events:
@@ -212,7 +212,8 @@ def _paint(frames, when, cell, looks: Thing | Event, offset, rgb) -> None:
     """Draw one outlined shape into its cell of the frames `when`, in place, with soft edges."""
     row, column = cell[0] * CELL_PX, cell[1] * CELL_PX
     patch = np.s_[when, row : row + CELL_PX, column : column + CELL_PX]
-    y, x = np.mgrid[:CELL_PX, :CELL_PX] - (CELL_PX - 1) / 2
+    y, x = np.mgrid[:CELL_PX, :CELL_PX].astype(np.float32) - (CELL_PX - 1) / 2
+    offset, rgb = np.float32(offset), np.float32(rgb)
     x, y = x - offset[:, 0, None, None], y - offset[:, 1, None, None]
     distance = _distance(looks.shape, x, y, looks.radius_px)
     for edge_px, ink in ((1.5, np.zeros_like(rgb)), (0.0, rgb)):
@@ -237,7 +238,7 @@ def write_clip(scene: Scene, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.mp4")  # so that no half-written clip bears the name
     with av.open(str(partial), "w") as container:
-        options = {"crf": "14", "preset": "veryfast", "threads": "1"}
+        options = {"crf": "14", "preset": "veryfast", "threads": "1", "g": str(FPS)}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = SIDE_PX, SIDE_PX, "yuv420p"
         for image in render(scene, np.arange(int(scene.duration_s * FPS)) / FPS):

@@ -93,7 +93,10 @@ class Turn:
 
     def _look_again(self) -> Reply:
         """Read the frames newly shown; answer when they show it, else look where they may."""
-        thinking = self._timeline(self.kind, self.trace.steps[-1].frames)
+        frames = self.trace.steps[-1].frames
+        if self.kind == "search":
+            frames = self._up_to_the_change()
+        thinking = self._timeline(self.kind, frames)
         unseen = f"{thinking} {language.UNSEEN}"
         lost = self.mistake == "wrong_window"
         if lost and self.turn == 1:
@@ -108,6 +111,13 @@ class Turn:
             after = sum(t < self.scene.wall_change_s for t in times)
             return self._ask(unseen, times[after - 1], times[after])
         return self.conclude(thinking, found)
+
+    def _up_to_the_change(self) -> list[Frame]:
+        """Known frames of the window asked for last, its ends too, until the wall has turned."""
+        start_s, end_s = self.trace.calls()[-1].arguments.values()
+        known = sorted(self.trace.frames(), key=lambda f: f.time_s)
+        known = [f for f in known if start_s - 0.06 < f.time_s < end_s + 0.06]  # times were rounded
+        return known[: sum(f.time_s < self.scene.wall_change_s for f in known) + 1]
 
     def _found(self) -> str:
         """The option that the frames shown since the overview reveal, "" if none does."""

@@ -32,8 +32,8 @@ READ = {  # what is asked about each of several frames -> in which words
 WORDS = ("start_s", "end_s", "volume", "width", "from_s", "to_s", "speed", "level")
 TEXTS = ("note", "title", "words")
 PHRASES = (
-    "remove the {shape}", "paint the {shape} {colour}", "add a {colour} {shape}", "a {colour} {shape}",
-    "move the {shape} to the {place}", "the {shape} on the {place}",
+    "remove the {shape}", "paint the {shape} {colour}", "add a {colour} {shape}",
+    "a {colour} {shape}", "move the {shape} to the {place}", "the {shape} on the {place}",
 )  # fmt: skip
 
 
