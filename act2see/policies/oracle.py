@@ -104,7 +104,8 @@ class Turn:
             return self.conclude(thinking) if guesses else self._ask(unseen, *self.windows[0])
         asked = len(self.trace.calls()) - lost
         found = self._found()
-        if self.kind == "white" and asked == 1 and found == "neither":
+        begun = [call.arguments["start_s"] for call in self.trace.calls()]
+        if self.kind == "white" and found == "neither" and self.windows[1][0] not in begun:
             return self._ask(unseen, *self.windows[1])
         if self.kind == "search" and asked == 1 and not found:
             times = sorted(f.time_s for f in self.trace.frames())
