@@ -33,6 +33,7 @@ def encode_messages(messages, tools, processor, reply_next=False, system="") -> 
     """Chat messages as tokens and images; `tools` are names out of the toolbox."""
     if system:
         messages = [{"role": "system", "content": system}, *messages]
+    messages = _spaced(messages)
     schemas = [SCHEMAS[name] for name in tools] or None
     text = processor.apply_chat_template(
         messages, tools=schemas, tokenize=False, add_generation_prompt=reply_next
@@ -52,6 +53,15 @@ def encode_messages(messages, tools, processor, reply_next=False, system="") -> 
         expanded += processor.image_token * (height * width // eye.merge_size**2) + piece
     ids = processor.tokenizer.encode(expanded, add_special_tokens=False)
     return Encoding(ids, images, grids)
+
+
+def _spaced(value):
+    """`<|` becomes `< |` in all text: nobody writes a control token by its name."""
+    if isinstance(value, str):
+        return value.replace("<|", "< |")
+    if isinstance(value, list):
+        return [_spaced(item) for item in value]
+    return {_spaced(k): _spaced(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def positions(encoding: Encoding, model) -> torch.Tensor:

@@ -100,16 +100,17 @@ def collect(
 ) -> list[Trace]:
     """The traces of all questions, in their order, kept in the JSONL file `path` as they finish.
 
-    What the file holds already of this policy, tools, overview and question is not asked again:
-    run it once more after an interruption and it goes on. What failed is asked again; a question's
-    last line is the one that counts.
+    What the file holds already of this policy, tools, limits and question is not asked again: run
+    it once more after an interruption and it goes on. What failed is asked again; a question's last
+    line is the one that counts.
     """
     kept = read_traces(path) if path.exists() else []
-    asked, how = {q.id: q for q in questions}, (policy.name, [*toolbox.tools], "")
+    how = (policy.name, [*toolbox.tools], setting(toolbox, budget), "")
+    asked = {q.id: q for q in questions}
     done = {
         t.question.id: t
         for t in kept
-        if (t.policy, t.tools, t.failed) == how
+        if (t.policy, t.tools, t.setting, t.failed) == how
         and len(t.overview) == budget.overview_frames
         and t.question == asked.get(t.question.id)
     }
@@ -120,6 +121,14 @@ def collect(
     return [done[q.id] for q in questions]
 
 
+def setting(toolbox: Toolbox, budget: Budget) -> str:
+    """The limits of a dialogue, in words."""
+    return (
+        f"{budget.max_calls} calls, {toolbox.frames_per_call} frames a call, "
+        f"{toolbox.rate_hz:g} Hz, {toolbox.max_side_px} px"
+    )
+
+
 def open_trace(question: Question, policy: Policy, toolbox: Toolbox, budget: Budget) -> Trace:
     """A trace with its overview: the frames at the middles of equal parts of the clip."""
     moments = (np.arange(budget.overview_frames) + 0.5) * question.duration_s
@@ -127,9 +136,8 @@ def open_trace(question: Question, policy: Policy, toolbox: Toolbox, budget: Bud
     images, times_s = read_frames(question.video, moments, toolbox.max_side_px)
     frames = zip(images, times_s.tolist(), strict=True)
     overview = [Frame(time_s=time_s, pixels=image) for image, time_s in frames]
-    return Trace(
-        question=question, overview=overview, tools=list(toolbox.tools), policy=policy.name
-    )
+    told = {"policy": policy.name, "setting": setting(toolbox, budget)}
+    return Trace(question=question, overview=overview, tools=list(toolbox.tools), **told)
 
 
 def take_turn(trace: Trace, reply: Reply, toolbox: Toolbox, budget: Budget) -> None:

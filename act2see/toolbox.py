@@ -16,6 +16,7 @@ from act2see.trace import Frame, Step, Trace
 from act2see.video import read_frames
 
 SAME_MOMENT_S = 0.02
+MAX_NESTED = 50  # brackets opened in a call that is still taken for one
 DESCRIPTIONS = {
     "retrieve_frames": "Real frames of the video between two times, closer together than "
     "the overview; with a query, those that match it best.",
@@ -108,9 +109,13 @@ def read_call(raw: str) -> Step:
     >>> read_call('{"name": "retrieve_frames", "arguments": {"start_s": 7}}').arguments
     {'start_s': 7}
     """
+    raw = raw.encode("utf-8", "replace").decode()
     try:
         call = json.loads(raw)
+        json.dumps(call, ensure_ascii=False).encode()  # half a character, in an escape
     except (ValueError, RecursionError):  # also a number of over 4,300 digits
+        call = None
+    if raw.count("[") + raw.count("{") > MAX_NESTED:
         call = None
     match {"arguments": {}, **call} if isinstance(call, dict) else None:
         case {"name": str(name), "arguments": dict(arguments)} if name:

@@ -29,7 +29,7 @@ class Question(BaseModel):
     video: str
     duration_s: float
     text: str
-    options: list[str] = []
+    options: list[str] = Field(default=[], max_length=len(LETTERS))
     answer: int = -1  # index into `options`, -1 unknown
     reasoning: str = ""  # a human's
     truth: dict[str, Any] = {}  # what only a simulated world can know
@@ -85,6 +85,7 @@ class Trace(BaseModel):
     tools: list[str] = []
     steps: list[Step] = []
     policy: str = ""
+    setting: str = ""  # the limits it was asked under
     truncated: bool = False  # a turn ran into the token limit
     forced: bool = False  # the answer was asked for because the budget was spent
     failed: str = ""  # why there is no answer
@@ -191,7 +192,7 @@ def read_traces(path: Path) -> list[Trace]:
     A last line cut off by an interruption is left out with a warning. Raises ValueError, naming
     file and line, where another line is not a trace.
     """
-    *lines, cut = path.read_text().split("\n")
+    *lines, cut = path.read_bytes().split(b"\n")
     if cut:
         warnings.warn(f"{path}: line {len(lines) + 1} was cut off and is left out", stacklevel=2)
     traces = []

@@ -104,3 +104,17 @@ def test_another_policy_or_other_tools_are_asked_anew(questions, tmp_path):
 def test_replies_are_taken_apart(text, thinking, calls, answer):
     reply = read_reply(text)
     assert (reply.thinking, len(reply.calls), reply.answer) == (thinking, calls, answer)
+
+
+def test_other_limits_are_asked_anew(questions, tmp_path):
+    path, script = (
+        tmp_path / "t.jsonl",
+        Script([Reply("hm", [LOOK]), Reply("so", answer="Answer: A")]),
+    )
+    first = collect(path, questions[:2], script, Toolbox(), Budget())
+    again = collect(path, questions[:2], script, Toolbox(), Budget(max_calls=0))
+    fewer = collect(path, questions[:2], script, Toolbox(frames_per_call=2), Budget())
+    assert [len(t.frames()) for t in (first[0], again[0], fewer[0])] == [12, 8, 10]
+    asked = len(script.widths)
+    collect(path, questions[:2], script, Toolbox(frames_per_call=2), Budget())
+    assert len(script.widths) == asked

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from act2see.toolbox import SCHEMAS, Toolbox, read_call
-from act2see.trace import Frame, Step, Trace
+from act2see.trace import Frame, Step, Trace, read_traces, write_traces
 
 
 def run(questions, raw: str, overview=(), toolbox=None) -> Step:
@@ -79,3 +79,20 @@ def test_schemas_are_what_servers_expect():
         function = schema["function"]
         assert schema["type"] == "function" and function["name"] == name
         assert set(function["parameters"]["required"]) <= set(function["parameters"]["properties"])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"name": "retrieve_frames", "arguments": {"start_s": 1, "end_s": 2, "query": "\\ud800"}}',
+        '{"name": "\\ud800", "arguments": {}}',
+        '{"name": "retrieve_frames", "arguments": {"start_s": ' + "[" * 250 + "]" * 250 + "}}",
+        '{"name": "retrieve_frames", "arguments": {"start_s": ' + "[" * 900 + "]" * 900 + "}}",
+    ],
+)
+def test_a_call_that_could_not_be_written_down_is_kept_as_text(raw, traces, tmp_path):
+    call = read_call(raw)
+    assert (call.tool, call.text) == ("", raw)
+    trace = traces[1].model_copy(update={"steps": [call, Toolbox().run(traces[1], call)]})
+    write_traces(tmp_path / "t.jsonl", [trace])
+    assert read_traces(tmp_path / "t.jsonl")[0].steps[0].text == raw

@@ -108,3 +108,25 @@ def test_letters_are_read_strictly(said, letter):
 def test_right_and_wrong():
     assert trace().correct()
     assert not Trace(question=question()).correct()
+
+
+def test_a_line_cut_inside_a_letter_is_left_out(traces, tmp_path):
+    trace = traces[0].model_copy(update={"policy": "é"})
+    write_traces(tmp_path / "t.jsonl", [trace, trace])
+    whole = (tmp_path / "t.jsonl").read_bytes()
+    (tmp_path / "t.jsonl").write_bytes(whole[: whole.rindex("é".encode()) + 1])
+    with pytest.warns(UserWarning, match="line 2 was cut off"):
+        assert len(read_traces(tmp_path / "t.jsonl")) == 1
+
+
+def test_more_options_than_letters_are_refused():
+    with pytest.raises(ValueError, match="at most 10"):
+        Question(
+            id="",
+            source="",
+            family="",
+            video="",
+            duration_s=1.0,
+            text="",
+            options=list("abcdefghijk"),
+        )

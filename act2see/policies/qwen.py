@@ -160,7 +160,7 @@ class QwenPolicy:
         said = self._decode(order, logits, following)
         decode = self.processor.tokenizer.decode
         return [
-            read_reply(decode([t for t in s if t != self.end]), truncated=s[-1] != self.end)
+            read_reply(decode(s, skip_special_tokens=True), truncated=s[-1] != self.end)
             for s in said
         ] + [None] * (len(traces) - served)
 
