@@ -110,7 +110,6 @@ class Turn:
         if self.kind == "search" and asked == 1 and not found:
             times = sorted(f.time_s for f in self.trace.frames())
             after = sum(t < self.scene.wall_change_s for t in times)
-            unseen = f"{thinking} {self._timeline('wall', frames)} {language.UNSEEN}"
             return self._ask(unseen, times[after - 1], times[after])
         return self.conclude(thinking, found)
 
