@@ -142,6 +142,8 @@ class QwenPolicy:
         self.max_new_tokens, self.temperature, self.system = max_new_tokens, temperature, system
         self.end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.picture = processor.vision_start_token_id
+        added = processor.tokenizer.get_added_vocab()
+        self.controls = {number for token, number in added.items() if token.startswith("<|")}
         self.random = torch.Generator(model.device).manual_seed(seed)
         language = self.model.config.text_config
         self.cache = DialogueCache(language.num_hidden_layers)
@@ -160,7 +162,7 @@ class QwenPolicy:
         said = self._decode(order, logits, following)
         decode = self.processor.tokenizer.decode
         return [
-            read_reply(decode(s, skip_special_tokens=True), truncated=s[-1] != self.end)
+            read_reply(decode([t for t in s if t not in self.controls]), s[-1] != self.end)
             for s in said
         ] + [None] * (len(traces) - served)
 

@@ -42,7 +42,7 @@ def test_dialogues_without_room_wait_and_say_the_same(base, processor, questions
 def test_a_picture_seen_lately_is_not_looked_at_again(base, processor, traces, monkeypatch):
     policy = QwenPolicy(base, processor, max_new_tokens=2)
     before = policy.reply(traces[:2])
-    monkeypatch.setattr(base.model, "visual", None)
+    monkeypatch.setattr(base.model.visual, "forward", None)
     opened = [t.model_copy() for t in traces[:2]]  # new dialogues for the policy, old pictures
     assert policy.reply(opened) == before
 
