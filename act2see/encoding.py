@@ -86,9 +86,8 @@ def see(images: list[Image.Image], model, processor) -> list[torch.Tensor]:
     pixel_values = seen["pixel_values"].to(eye.device, eye.dtype)
     made = eye(pixel_values, grid_thw=grids, return_dict=True)
     tokens = grids.prod(-1) // eye.spatial_merge_size**2
-    return list(
-        torch.stack([made.pooler_output, *made.deepstack_features]).split(tokens.tolist(), 1)
-    )
+    layers = torch.stack([made.pooler_output, *made.deepstack_features])
+    return list(layers.split(tokens.tolist(), 1))
 
 
 def hidden_states(model, ids: torch.Tensor, features: list[torch.Tensor], **inputs) -> torch.Tensor:

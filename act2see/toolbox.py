@@ -110,12 +110,11 @@ def read_call(raw: str) -> Step:
     {'start_s': 7}
     """
     raw = raw.encode("utf-8", "replace").decode()
+    nested = raw.count("[") + raw.count("{")
     try:
-        call = json.loads(raw)
-        json.dumps(call, ensure_ascii=False).encode()  # half a character, in an escape
-    except (ValueError, RecursionError):  # also a number of over 4,300 digits
-        call = None
-    if raw.count("[") + raw.count("{") > MAX_NESTED:
+        call = json.loads(raw) if nested <= MAX_NESTED else None
+        json.dumps(call, ensure_ascii=False).encode()  # fails for half a character in an escape
+    except ValueError:  # also for a number of over 4,300 digits
         call = None
     match {"arguments": {}, **call} if isinstance(call, dict) else None:
         case {"name": str(name), "arguments": dict(arguments)} if name:

@@ -172,7 +172,8 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> None:
     folder = path.parent / "frames"
     folder.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
-        if file.seek(-min(file.tell(), 1), os.SEEK_END) >= 0 and file.read() not in (b"", b"\n"):
+        file.seek(-min(file.tell(), 1), os.SEEK_END)
+        if file.read() not in (b"", b"\n"):
             file.truncate(path.read_bytes().rfind(b"\n") + 1)
         for trace in traces:
             for frame in trace.frames():

@@ -20,8 +20,8 @@ Moments = Sequence[float] | np.ndarray
 EPSILON_S = 1e-4  # shorter than any frame, longer than the rounding of a time written down
 # Containers that can be sought exactly. In a transport stream decord is silently a group off.
 SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-OPEN_FILES = 64
-KEPT_BYTES = 256e6
+OPEN_FILES = 64  # as many as dialogues of the pocket profile
+KEPT_BYTES = 256e6  # of decoded pictures
 
 
 class VideoError(ValueError):
@@ -159,7 +159,6 @@ def _arrange(path: str, container, stream, rows: np.ndarray) -> Video:
 @lru_cache(maxsize=OPEN_FILES)
 def _reader(video: Video, size: tuple[int, int]):
     """An open decord reader that hands out frames of this size."""
-    import torch  # noqa: F401, I001  before decord, which crashes otherwise (decord#293)
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -170,6 +169,7 @@ def _reader(video: Video, size: tuple[int, int]):
 
 def _by_decord(video: Video, wanted: np.ndarray, size) -> dict[int, Image.Image] | None:
     """Pictures by frame index; None where decord gives up, and PyAV shall say what is wrong."""
+    import torch  # noqa: F401  before decord, which crashes otherwise (decord#293)
     from decord import DECORDError
     from decord._ffi.base import DECORDLimitReachedError
 
