@@ -58,7 +58,7 @@ def wide_vocabulary() -> None:
 
 def traces_and_padding(folder: Path) -> None:
     """The pocket's own traces: the second epoch, and the share of pads in a batch."""
-    processor, model = load_processor(POCKET.student), load_student(POCKET.student)
+    processor, model = load_processor(POCKET.student), load_student(POCKET.student, four_bit=False)
     questions = pocket_questions("train", 77, 160, folder)
     done = list(interleave(questions, OraclePolicy(seed=0), POCKET.toolbox, Budget()))
     encodings = [encode(t, processor) for t in done]
