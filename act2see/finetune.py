@@ -203,6 +203,7 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         lr_scheduler_type="cosine",
         warmup_steps=0.05,
         bf16=recipe.bf16,
+        use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=recipe.recompute,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         train_sampling_strategy="group_by_length",

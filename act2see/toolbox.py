@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from act2see.trace import Frame, Step, Trace
 from act2see.video import read_frames
 
 SAME_MOMENT_S = 0.02
 MAX_NESTED = 50  # brackets opened in a call that is still taken for one
+MAX_PROMPT = 300  # characters; the text encoders of most generators read no more
 DESCRIPTIONS = {
     "retrieve_frames": "Real frames of the video between two times, closer together than "
     "the overview; with a query, those that match it best.",
@@ -48,8 +50,10 @@ class CallError(ValueError):
 class Toolbox:
     """The tools on offer and their limits.
 
-    rate_hz: frames per second inside a window, where `frames_per_call` allows it.
+    rate_hz: frames per second inside a window, counted from its start; where these are more than
+        `frames_per_call`, evenly chosen ones of them.
     ranker: (frames, query) -> scores, for profiles that rank frames by a query.
+    generator: (frame, prompt) -> picture, for `generate_frame`.
     """
 
     tools: tuple[str, ...] = ("retrieve_frames",)
@@ -57,6 +61,7 @@ class Toolbox:
     rate_hz: float = 4.0
     max_side_px: int = 0
     ranker: Callable[[list[Frame], str], np.ndarray] | None = None
+    generator: Callable[[Image.Image, str], Image.Image] | None = None
 
     def run(self, trace: Trace, call: Step) -> Step:
         """The evidence that answers `call`: frames, or a text that says what is wrong with it."""
@@ -67,9 +72,8 @@ class Toolbox:
                 offered = ", ".join(self.tools) or "none"
                 raise CallError(f"unknown tool {call.tool!r}; the tools are: {offered}.")
             check_arguments(call.tool, call.arguments)
-            if call.tool != "retrieve_frames":
-                raise CallError(f"{call.tool} is not to be had here.")
-            return Step(kind="evidence", frames=self.retrieve(trace, **call.arguments))
+            show = self.retrieve if call.tool == "retrieve_frames" else self.generate
+            return Step(kind="evidence", frames=show(trace, **call.arguments))
         except CallError as error:
             return Step(kind="evidence", text=str(error))
 
@@ -78,16 +82,13 @@ class Toolbox:
 
         Raises CallError for a window that is empty, backwards, outside the clip or seen already.
         """
-        duration_s = trace.question.duration_s
-        for name, value in (("start_s", start_s), ("end_s", end_s)):
-            if not 0 <= value <= duration_s:
-                raise CallError(f"{name} is {value:g}; it must lie between 0 and {duration_s:g}.")
+        check_times(trace, start_s=start_s, end_s=end_s)
         if start_s >= end_s:
             raise CallError(f"start_s is {start_s:g}; it must be less than end_s, {end_s:g}.")
-        dense = 1 + math.floor((end_s - start_s) * self.rate_hz)
         ranked = bool(query) and self.ranker is not None
-        count = max(2, dense if ranked else min(dense, self.frames_per_call))
-        wanted = np.linspace(start_s, end_s, min(count, 8 * self.frames_per_call))
+        last = math.floor((end_s - start_s) * self.rate_hz + 1e-6)
+        count = min(last + 1, self.frames_per_call * (8 if ranked else 1))
+        wanted = start_s + np.round(np.linspace(0, last, count)) / self.rate_hz
         images, times_s = read_frames(trace.question.video, wanted, self.max_side_px)
         seen = [f.time_s for f in trace.frames() if not f.generated]
         frames = []
@@ -101,6 +102,30 @@ class Toolbox:
             best = np.argsort(-self.ranker(frames, query), kind="stable")[: self.frames_per_call]
             frames = [frames[i] for i in sorted(best)]
         return frames
+
+    def generate(self, trace: Trace, prompt: str, time_s: float) -> list[Frame]:
+        """One hypothetical frame: the real one at `time_s`, changed as the prompt says.
+
+        Raises CallError for an empty or overlong prompt and a time outside the clip, ValueError
+        where the toolbox has no generator.
+        """
+        if self.generator is None:
+            raise ValueError("generate_frame is offered, but the toolbox has no generator")
+        check_times(trace, time_s=time_s)
+        if not 0 < len(prompt.strip()) <= MAX_PROMPT:
+            told = f"{len(prompt.strip())} characters; it must have 1 to {MAX_PROMPT}"
+            raise CallError(f"prompt has {told}.")
+        (image,), (near_s,) = read_frames(trace.question.video, [time_s], self.max_side_px)
+        picture = self.generator(image, prompt)
+        return [Frame(time_s=float(near_s), generated=True, prompt=prompt, pixels=picture)]
+
+
+def check_times(trace: Trace, **times_s: float) -> None:
+    """Raise CallError for a time outside the clip."""
+    for name, value in times_s.items():
+        if not 0 <= value <= trace.question.duration_s:
+            limit = f"between 0 and {trace.question.duration_s:g}"
+            raise CallError(f"{name} is {value:g}; it must lie {limit}.")
 
 
 def read_call(raw: str) -> Step:

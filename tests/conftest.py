@@ -1,5 +1,7 @@
 """What several tests share: a few questions with their clips, made once, and the shipped base."""
 
+from dataclasses import replace
+
 import pytest
 
 from act2see.checkpoints import load_processor, load_student
@@ -9,13 +11,13 @@ from act2see.policies.oracle import OraclePolicy
 from act2see.profiles import PROFILES
 
 BASE = PROFILES["pocket"].student
-TOOLBOX = PROFILES["pocket"].toolbox
+TOOLBOX = replace(PROFILES["pocket"].toolbox, generator=lambda frame, prompt: frame)
 
 
 @pytest.fixture(scope="session")
 def questions(tmp_path_factory):
-    """Eight questions, two of each family, with clips on disk."""
-    return pocket_questions("validation", 123, 8, tmp_path_factory.mktemp("clips"))
+    """Ten questions, two of each family, with clips on disk."""
+    return pocket_questions("validation", 123, 10, tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="session")

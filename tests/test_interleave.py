@@ -65,8 +65,8 @@ def test_two_calls_in_one_turn_get_an_answer_each(questions):
 
 def test_places_are_filled_as_dialogues_finish(questions):
     script = Script([Reply("", answer="Answer: A")])
-    assert len(list(interleave(questions, script, Toolbox(), Budget(open_dialogues=3)))) == 8
-    assert script.widths == [3, 3, 2]
+    assert len(list(interleave(questions, script, Toolbox(), Budget(open_dialogues=3)))) == 10
+    assert script.widths == [3, 3, 3, 1]
 
 
 def test_collect_asks_nothing_twice_and_survives_an_interruption(questions, tmp_path):

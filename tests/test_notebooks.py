@@ -9,13 +9,14 @@ import papermill
 import pytest
 
 from act2see.checkpoints import check_adapter
+from act2see.pocket.questions import FAMILIES
 from act2see.profiles import load_profile
 from act2see.statistics import COLUMNS
 from act2see.trace import read_traces
 
 ROOT = Path(__file__).parents[1]
 SEED = 5
-QUESTIONS = 48
+QUESTIONS = 60
 
 
 def run(stem: str, out: Path, **parameters) -> Path:
@@ -52,12 +53,12 @@ def tuned(filtered):
 
 @pytest.fixture(scope="module")
 def answered(tuned):
-    return run("04_interleaved_inference", tuned, questions=8)
+    return run("04_interleaved_inference", tuned, questions=10)
 
 
 @pytest.fixture(scope="module")
 def scored(tuned):
-    return run("05_benchmarks_and_ablations", tuned, questions=16)
+    return run("05_benchmarks_and_ablations", tuned, questions=20)
 
 
 def test_01_writes_a_trace_of_every_question(distilled):
@@ -119,4 +120,4 @@ def test_05_writes_a_row_for_every_system_and_family(scored):
     assert {"base", "base_dense", "act2see"} | trivial <= set(results.system)
     assert results.accuracy.dropna().between(0, 1).all()
     by_family = results[results.system == "act2see"].set_index("family")
-    assert (by_family.n[["static", "moment", "search", "order"]] == 4).all()
+    assert (by_family.n[[*FAMILIES]] == 4).all()

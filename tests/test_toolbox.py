@@ -68,6 +68,51 @@ def test_a_query_keeps_the_best_frames_in_time_order(questions):
     assert all(abs(f.time_s - 5) <= 0.25 for f in frames)
 
 
+def imagined(**arguments) -> str:
+    return json.dumps({"name": "generate_frame", "arguments": arguments})
+
+
+def test_a_generated_frame_comes_from_the_real_one_at_that_time(questions):
+    asked = []
+
+    def generator(frame, prompt):
+        asked.append((frame, prompt))
+        return frame.rotate(90)
+
+    toolbox = Toolbox(tools=("generate_frame",), generator=generator)
+    (frame,) = run(questions, imagined(prompt="remove it", time_s=4.02), toolbox=toolbox).frames
+    real = run(questions, call(start_s=4, end_s=5)).frames[0]
+    assert (frame.time_s, frame.generated, frame.prompt) == (4.0, True, "remove it")
+    assert asked[0][0].tobytes() == real.image().tobytes() and asked[0][1] == "remove it"
+    assert frame.image().tobytes() == real.image().rotate(90).tobytes()
+    assert frame.label() == "<4.0 seconds, generated>"
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (imagined(prompt="", time_s=4), "prompt has 0 characters; it must have 1 to 300"),
+        (imagined(prompt=" \n", time_s=4), "prompt has 0 characters"),
+        (imagined(prompt="x" * 10_000, time_s=4), "prompt has 10000 characters"),
+        (imagined(prompt=7, time_s=4), "prompt is 7; it must be a text"),
+        (imagined(prompt=["remove"], time_s=4), "it must be a text"),
+        (imagined(prompt="remove it", time_s=4_000), "time_s is 4000; it must lie between 0 and"),
+        (imagined(prompt="remove it", time_s=-1), "time_s is -1"),
+        (imagined(prompt="remove it", time_s="4"), "time_s is '4'; it must be a number"),
+        (imagined(prompt="remove it"), "generate_frame needs time_s"),
+    ],
+)
+def test_a_senseless_wish_is_answered_in_words(questions, raw, told):
+    toolbox = Toolbox(tools=("generate_frame",), generator=lambda frame, prompt: frame)
+    evidence = run(questions, raw, toolbox=toolbox)
+    assert told in evidence.text and not evidence.frames
+
+
+def test_a_toolbox_that_offers_pictures_without_a_generator_is_the_users_mistake(questions):
+    with pytest.raises(ValueError, match="has no generator"):
+        run(questions, imagined(prompt="x", time_s=4), toolbox=Toolbox(tools=("generate_frame",)))
+
+
 def abs_from(frames, time_s):
     import numpy as np
 

@@ -12,12 +12,13 @@ UNSEEN = "the frames do not show it."
 
 def description(facts: Facts) -> str:
     """The whole frame in words: wall, shapes in a fixed order, visitor."""
-    things = " ".join(
-        f"{colour(facts, shape)[:-1]}, {facts.things[shape][1]}."
-        for shape in SHAPES
-        if shape in facts.things
-    )
-    return f"{wall(facts)} {things} {visitor(facts)}"
+    return f"{wall(facts)} {things(facts)} {visitor(facts)}"
+
+
+def things(facts: Facts) -> str:
+    """`the disc is red, top. the cross is blue, left.`: the shapes in a fixed order."""
+    names = (shape for shape in SHAPES if shape in facts.things)
+    return " ".join(f"{colour(facts, name)[:-1]}, {facts.things[name][1]}." for name in names)
 
 
 def wall(facts: Facts) -> str:
@@ -48,7 +49,9 @@ def white(facts: Facts) -> str:
 
 def reading(kind: str, shape: str, facts: Facts) -> str:
     """What to note of a frame for a question of this kind about this shape ("" for the visitor)."""
-    if kind == "turn":
+    if kind == "shape":
+        return things(facts)
+    if kind in ("turn", "colour"):
         return colour(facts, shape)
     if kind == "visit":
         return visitor(facts)
@@ -71,6 +74,11 @@ def conclusion(answer: str, options: list[str], begin: str = "so it is") -> str:
     walk = walk[: options.index(answer) + 1]
     walk[-1] = walk[-1].removesuffix("no") + "yes"
     return "\n".join([f"{begin} {answer}.", *walk])
+
+
+def imagine(time_s: float) -> str:
+    """`i imagine it at 7.0.`"""
+    return f"i imagine it at {time_s:.1f}."
 
 
 def look(start_s: float, end_s: float) -> str:

@@ -1,22 +1,24 @@
-"""Four families of four-option questions about the pocket world, with truth and human reasoning.
+"""Five families of four-option questions about the pocket world, with truth and human reasoning.
 
 Works on `Scene`. Knows nothing of policies or models. Every answer is read off the simulation,
 every option is equally often right, and the human-style reasoning has a grammar of its own, unlike
 the teacher's. Our choice; the families stand for the paper's needs (brief events, search in long
-videos, reasoning in steps), with `static` as the control.
+videos, reasoning in steps, hypotheticals), with `static` as the control.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
 from act2see.pocket import world
+from act2see.pocket.edits import Edit, edited
 from act2see.pocket.world import COLOURS, PLACES, SHAPES, Event, Rng, Scene
 from act2see.trace import Question
 
-FAMILIES = ("static", "moment", "search", "order")
+FAMILIES = ("static", "moment", "search", "order", "counterfactual")
 SPLITS = {"pretrain": 1, "train": 2, "validation": 3, "test": 4}
 
 
@@ -46,7 +48,8 @@ def pocket_questions(
     drawn = [clips[clip] for clip in missing]
     thread_map(world.write_clip, drawn, missing, max_workers=2, desc="clips", disable=not missing)
     asked = enumerate(clips.items())
-    return [ask(s, families[i % len(families)], clip, i // 4 % 4) for i, (clip, s) in asked]
+    n = len(families)
+    return [ask(s, families[i % n], clip, i // n % 4) for i, (clip, s) in asked]
 
 
 def ask(
@@ -144,6 +147,36 @@ def _order(scene: Scene, rng: Rng):
     return text, answer, (one, two, "both", "neither"), truth, told, f"First is {answer}"
 
 
+def _counterfactual(scene: Scene, rng: Rng):
+    """A shape is moved or painted; what becomes of another place or shape by the law of `edits`."""
+    one, two, *_ = (scene.things[i] for i in rng.permutation(len(scene.things)))
+    time_s, changes = float(scene.overview_times()[0]), rng.random() < 0.75
+    now = {t.place: t.shape for t in scene.things}
+    if rng.random() < 0.5:
+        kind, free = "shape", [p for p in PLACES if p not in now]
+        place = str(rng.choice(free)) if free and rng.random() < 0.25 else two.place
+        edit = Edit("move", one.shape, place=place)
+        others = [p for p in PLACES if p not in (one.place, place)]
+        asked = one.place if changes else str(rng.choice(others))
+        after = {p: s for s, (_, p) in edited(scene, time_s, edit).facts(time_s).things.items()}
+        answer, pool = after.get(asked, "none"), [*(s for s in SHAPES if s != one.shape), "none"]
+        text = f"if the {one.shape} moved to the {place}, which shape would be {asked}?"
+        there = f"the {answer} is {asked}" if asked in after else f"none is {asked}"
+        told = f"the {one.shape} is {place} then, and {there}"
+    else:
+        kind, asked = "colour", two.shape
+        rare = [c for c in COLOURS if c not in (one.colour, two.colour)]
+        colour = two.colour if changes else str(rng.choice(rare))
+        edit = Edit("paint", one.shape, colour=colour)
+        answer = edited(scene, time_s, edit).facts(time_s).things[asked][0]
+        pool = [c for c in COLOURS if c != colour]
+        text = f"if the {one.shape} were painted {colour}, what colour would the {asked} be?"
+        told = f"the {one.shape} is {colour} then, and the {asked} is {answer}"
+    truth = {"kind": kind, "asked": asked, "edit": asdict(edit), "time_s": time_s, "windows": []}
+    told = f"The frames do not show it, so I imagine it at {time_s:.1f}: {told}"
+    return text, answer, pool, truth, told, f"It would be {answer}"
+
+
 def _visitor(event: Event, by_colour: bool) -> tuple[str, str, tuple[str, ...]]:
     """The question's beginning, its answer and what the options are drawn from."""
     if by_colour:
@@ -157,4 +190,4 @@ def _around(event: Event) -> tuple[float, float, float]:
     return float(seen_s - 0.5), float(seen_s), float(np.ceil(event.end_s * 2) / 2)
 
 
-_ASK = {"static": _static, "moment": _moment, "search": _search, "order": _order}
+_ASK = dict(zip(FAMILIES, (_static, _moment, _search, _order, _counterfactual), strict=True))

@@ -12,7 +12,8 @@ import numpy as np
 
 from act2see.interleave import Reply
 from act2see.pocket import language
-from act2see.pocket.world import COLOURS, Facts, sample_scene
+from act2see.pocket.edits import Edit, edited, sample_edit
+from act2see.pocket.world import COLOURS, EVENT_S, PLACES, Facts, sample_scene
 from act2see.trace import LETTERS, Frame, Step, Trace
 
 MISTAKES = ("none", "wrong_window", "misread", "jump", "wander")
@@ -43,7 +44,7 @@ class Turn:
 
     def __init__(self, trace: Trace, policy: OraclePolicy):
         self.trace, self.question, truth = trace, trace.question, trace.question.truth
-        self.kind, self.shape = truth["kind"], truth.get("shape", "")
+        self.kind, self.shape = truth["kind"], truth.get("shape", truth.get("asked", ""))
         self.windows, self.scene = truth["windows"], sample_scene(truth["seed"])
         rng = np.random.default_rng([truth["seed"], policy.seed, 99])
         wrong = [policy.wrong_window, policy.misread, policy.jump, policy.wander]
@@ -52,11 +53,16 @@ class Turn:
         step = int(rng.integers(1, 6))
         self.swap = dict(zip(COLOURS, COLOURS[-step:] + COLOURS[:-step], strict=True))
         self.turn = sum(s.kind == "think" for s in trace.steps)
+        self.edit = Edit(**truth["edit"]) if "edit" in truth else None
+        if self.edit and self.mistake == "wrong_window":  # imagines another change
+            self.edit = sample_edit(self.scene, rng, self.edit.kind)
 
     def reply(self) -> Reply:
         """Think about what is newly shown, then ask for more or answer."""
+        family = self.question.family
         looking = self._look_again if self.turn else self._look_first
-        reply = self._static() if self.question.family == "static" else looking()
+        own = {"static": self._static, "counterfactual": self._imagine}
+        reply = own.get(family, looking)()
         if self.mistake == "wander" and self.turn == 0:
             aside = [language.wall(self._see(f)) for f in self.trace.overview[:3]]
             more = " ".join(f"i wonder about the wall. {said} it may not matter." for said in aside)
@@ -73,6 +79,21 @@ class Turn:
         asked = {"colour": colour, "shape": self.shape, "place": place}[self.kind]
         return self.conclude(f"the {self.shape} is {colour}, {place}.", asked)
 
+    def _imagine(self) -> Reply:
+        """Ask for a picture of the change, read it and answer; without the tool, guess."""
+        time_s = self.question.truth["time_s"]
+        if self.mistake == "jump" or "generate_frame" not in self.trace.tools:
+            return self.conclude(language.UNSEEN)
+        if self.turn == 0:
+            told = {"prompt": self.edit.prompt(), "time_s": round(time_s, 1)}
+            call = Step(kind="call", tool="generate_frame", arguments=told)
+            return Reply(f"{language.UNSEEN} {language.imagine(time_s)}", [call])
+        frames = self.trace.steps[-1].frames
+        things = self._see(frames[0]).things if frames else {}
+        found = {shape: colour for shape, (colour, _) in things.items()}
+        found |= {place: shape for shape, (_, place) in things.items()}
+        return self.conclude(self._timeline(self.kind, frames), found.get(self.shape, "none"))
+
     def _look_first(self) -> Reply:
         """Read walls up to the change, or the frames inside the windows; then ask for more."""
         start_s, end_s = self.windows[0]
@@ -82,7 +103,7 @@ class Turn:
             thinking = self._timeline("wall", frames[:after])
         else:
             thinking = self._timeline(kind, [f for f in frames if self._matters(f)])
-        if self.mistake == "jump":
+        if self.mistake == "jump" or "retrieve_frames" not in self.trace.tools:
             return self.conclude(thinking)
         shift_s = 0
         if self.mistake == "wrong_window":  # one as long, several seconds away, inside the clip
@@ -110,7 +131,8 @@ class Turn:
         if self.kind == "search" and asked == 1 and not found:
             times = sorted(f.time_s for f in self.trace.frames())
             after = sum(t < self.scene.wall_change_s for t in times)
-            return self._ask(unseen, times[after - 1], times[after])
+            if times[after] - times[after - 1] > EVENT_S:  # else it was shown, and misread
+                return self._ask(unseen, times[after - 1], times[after])
         return self.conclude(thinking, found)
 
     def _up_to_the_change(self) -> list[Frame]:
@@ -143,11 +165,14 @@ class Turn:
 
     def _see(self, frame: Frame) -> Facts:
         """The facts of a frame, one colour confused with another where the teacher misreads."""
-        facts = self.scene.facts(frame.time_s)
+        scene = edited(self.scene, frame.time_s, self.edit) if frame.generated else self.scene
+        facts = scene.facts(frame.time_s)
         asked_for = any(frame is f for s in self.trace.steps for f in s.frames)
         if self.mistake != "misread" or not (asked_for or self.question.family == "static"):
             return facts
-        things = {s: (self.swap.get(c, c), p) for s, (c, p) in facts.things.items()}
+        places = dict(zip(PLACES, [*PLACES][1:] + [*PLACES][:1], strict=True))
+        moved = places if self.kind == "shape" and self.edit else {}
+        things = {s: (self.swap.get(c, c), moved.get(p, p)) for s, (c, p) in facts.things.items()}
         visitor = facts.visitor and (facts.visitor[0], self.swap[facts.visitor[1]])
         return Facts(facts.wall, things, visitor)
 

@@ -80,10 +80,11 @@ class DialogueCache:
         self.tokens = [encodings[i].ids[: known[i]] for i in order]
         return order
 
-    def append(self, first: int, news: list[list[int]]) -> torch.Tensor:
+    def append(self, first: int, news: list[list[int]]) -> torch.Tensor | None:
         """Note new tokens of the rows from `first` on, which are fed left-padded to one width.
 
-        Returns (rows, 1, width, slots): who may look where. A pad looks at its row's first token.
+        Returns (rows, 1, width, slots): who may look where, None where plain causal attention says
+        the same, in half the time. A pad looks at its row's first token.
         """
         width = max(map(len, news))
         held = torch.tensor([len(t) for t in self.tokens[first : first + len(news)]])
@@ -94,10 +95,15 @@ class DialogueCache:
         self.end = int((held + counts).max())
         for tokens, new in zip(self.tokens[first:], news, strict=False):
             tokens += new
+        alike = len({*held.tolist()}) == 1 and int(counts.min()) == width
+        if alike and (width == 1 or not held[0]):
+            return None
         return (torch.arange(self.end) <= slots.clamp(min=0)[..., None])[:, None]
 
     def swap(self, one: int, other: int) -> None:
         """Let two rows change places."""
+        if one == other:
+            return
         for held in (self.owners, self.tokens):
             held[one], held[other] = held[other], held[one]
         for kept in [kept for layer in self.layers.layers for kept in layer.store]:
@@ -223,12 +229,13 @@ class QwenPolicy:
         width, device = spots.shape[2], self.model.device
         pad = self.processor.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(new)) + new for new in news])
+        mask = self.cache.append(first, news)
         hidden = hidden_states(
             self.model,
             ids.to(device),
             self._see(frames),
             position_ids=spots.to(device),
-            attention_mask=self.cache.append(first, news).to(device),
+            attention_mask=None if mask is None else mask.to(device),
             past_key_values=self.cache.layers,
             use_cache=True,
         )

@@ -261,7 +261,7 @@ def _moment(scene: Scene, rng: np.random.Generator) -> float:
 
 def _question(scene: Scene, rng: np.random.Generator):
     """A question that the overview does not answer."""
-    return ask(scene, str(rng.choice(FAMILIES[1:])), video="", rng=rng)
+    return ask(scene, str(rng.choice(FAMILIES[1:4])), video="", rng=rng)
 
 
 def _window_times(window: list[float], rng: np.random.Generator) -> list[float]:

@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from act2see.pocket.edits import Edit, edited
 from act2see.pocket.questions import FAMILIES, SPLITS, ask, pocket_questions, scene_seed
 from act2see.pocket.world import sample_scene
 from act2see.statistics import trivial_traces
@@ -9,30 +10,30 @@ from act2see.statistics import trivial_traces
 
 def many(count: int, seed: int = 5):
     return [
-        ask(sample_scene(scene_seed("test", seed, i)), FAMILIES[i % 4], "", letter=i // 4 % 4)
+        ask(sample_scene(scene_seed("test", seed, i)), FAMILIES[i % 5], "", letter=i // 5 % 4)
         for i in range(count)
     ]
 
 
 def test_no_letter_and_no_length_gives_an_answer_away():
-    questions = many(4000)
+    questions = many(5000)
     for family in FAMILIES:
         own = [q for q in questions if q.family == family]
         assert set(Counter(q.answer for q in own).values()) == {250}
     for name, blind in trivial_traces(questions).items():
-        share = sum(t.correct() for t in blind) / 4000
+        share = sum(t.correct() for t in blind) / 5000
         assert abs(share - 0.25) < 0.03, name
 
 
 def test_four_different_options_with_one_that_is_true():
-    for question in many(800):
+    for question in many(1000):
         assert len(set(question.options)) == 4
 
 
 def test_what_answers_are_does_not_depend_on_the_others_shown():
     """Every option of a family is right about as often as it is offered, by a quarter."""
     offered, right = Counter(), Counter()
-    for question in many(8000):
+    for question in many(10_000):
         if question.family in ("static", "order"):
             continue
         offered.update(question.options)
@@ -42,7 +43,7 @@ def test_what_answers_are_does_not_depend_on_the_others_shown():
 
 
 def test_answers_are_what_the_frames_of_the_named_windows_show():
-    for question in many(800):
+    for question in many(1000):
         scene = sample_scene(question.truth["seed"])
         answer = question.options[question.answer]
         seen = [
@@ -62,6 +63,12 @@ def test_answers_are_what_the_frames_of_the_named_windows_show():
             first = next((w for w in white if w), [])
             wanted = {0: "neither", 1: first[0] if first else "", 2: "both"}[len(first)]
             assert answer == wanted
+        elif question.family == "counterfactual":
+            edit, time_s = Edit(**question.truth["edit"]), question.truth["time_s"]
+            things = edited(scene, time_s, edit).facts(time_s).things
+            asked = question.truth["asked"]
+            there = [s for s, (_, place) in things.items() if place == asked] or ["none"]
+            assert [answer] == ([things[asked][0]] if asked in things else there)
 
 
 def test_reasoning_ends_in_the_answer():

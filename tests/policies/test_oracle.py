@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from act2see.interleave import Budget, interleave
@@ -6,39 +8,49 @@ from act2see.policies.oracle import OraclePolicy
 from act2see.profiles import PROFILES
 from act2see.trace import write_traces
 
-TOOLBOX = PROFILES["pocket"].toolbox
+TOOLBOX = replace(PROFILES["pocket"].toolbox, generator=lambda frame, prompt: frame)
 FAULTLESS = OraclePolicy(wrong_window=0, misread=0, jump=0, wander=0)
 
 
 @pytest.fixture(scope="module")
-def forty(tmp_path_factory):
-    return pocket_questions("validation", 77, 40, tmp_path_factory.mktemp("clips"))
+def fifty(tmp_path_factory):
+    return pocket_questions("validation", 77, 50, tmp_path_factory.mktemp("clips"))
 
 
-def test_a_faultless_teacher_is_right_and_calls_as_the_family_needs(forty):
+def test_a_faultless_teacher_is_right_and_calls_as_the_family_needs(fifty):
     calls = {family: set() for family in FAMILIES}
-    for trace in interleave(forty, FAULTLESS, TOOLBOX, Budget()):
+    for trace in interleave(fifty, FAULTLESS, TOOLBOX, Budget()):
         assert trace.correct(), trace.steps
         assert trace.failed_calls() == 0 and not trace.forced
         calls[trace.question.family].add(len(trace.calls()))
-    assert calls == {"static": {0}, "moment": {1}, "search": {1, 2}, "order": {1, 2}}
+    wanted = {"static": {0}, "moment": {1}, "search": {1, 2}, "order": {1, 2}}
+    assert calls == wanted | {"counterfactual": {1}}
 
 
 @pytest.mark.parametrize("mistake", ["wrong_window", "misread", "jump", "wander"])
-def test_every_mistake_is_made_and_never_crashes(forty, mistake):
+def test_every_mistake_is_made_and_never_crashes(fifty, mistake):
     rates = dict.fromkeys(("wrong_window", "misread", "jump", "wander"), 0.0) | {mistake: 1.0}
-    traces = list(interleave(forty, OraclePolicy(**rates), TOOLBOX, Budget()))
-    right = {t.question.id: t for t in interleave(forty, FAULTLESS, TOOLBOX, Budget())}
+    traces = list(interleave(fifty, OraclePolicy(**rates), TOOLBOX, Budget()))
+    right = {t.question.id: t for t in interleave(fifty, FAULTLESS, TOOLBOX, Budget())}
     changed = [t for t in traces if t.steps != right[t.question.id].steps]
     assert len(changed) >= 15
     wrong = [t for t in traces if not t.correct()]
     assert (len(wrong) == 0) if mistake == "wander" else wrong
 
 
-def test_the_same_seed_gives_byte_identical_traces(forty, tmp_path):
+def test_the_same_seed_gives_byte_identical_traces(fifty, tmp_path):
     for name in ("a", "b"):
-        write_traces(tmp_path / name / "t.jsonl", interleave(forty, OraclePolicy(), TOOLBOX))
+        write_traces(tmp_path / name / "t.jsonl", interleave(fifty, OraclePolicy(), TOOLBOX))
     assert (tmp_path / "a/t.jsonl").read_bytes() == (tmp_path / "b/t.jsonl").read_bytes()
     assert [f.name for f in sorted((tmp_path / "a/frames").iterdir())] == [
         f.name for f in sorted((tmp_path / "b/frames").iterdir())
     ]
+
+
+def test_without_a_tool_the_teacher_guesses_and_does_not_call(fifty):
+    for tools, alone in (("retrieve_frames",), "counterfactual"), (("generate_frame",), "moment"):
+        offered = replace(TOOLBOX, tools=tools)
+        asked = [q for q in fifty if q.family == alone]
+        traces = list(interleave(asked, FAULTLESS, offered, Budget()))
+        assert not any(t.calls() for t in traces) and all(t.letter() for t in traces)
+        assert not all(t.correct() for t in traces)

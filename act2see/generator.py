@@ -1,0 +1,51 @@
+"""Hypothetical frames: a diffusers editing pipeline as a function of a real frame and a prompt.
+
+Works on pictures and text. Knows nothing of traces. Conditional image generation is the paper's; it
+does not say by which model. Any pipeline that takes `prompt` and `image` will do (our choice).
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+Generator = Callable[[Image.Image, str], Image.Image]
+
+
+def load_generator(name: str, options: Mapping = {}, four_bit: bool = False) -> Generator:
+    """A function from a frame and a prompt to the frame changed as the prompt says, as large.
+
+    name: a folder or a hub name of a pipeline. options: given to it at every call, as the number of
+    steps. The same frame, prompt and seed give the same picture; the seed follows from the two.
+    Raises FileNotFoundError for a folder without a pipeline, ValueError for one that edits nothing.
+    """
+    import torch
+    from diffusers import DiffusionPipeline, PipelineQuantizationConfig
+
+    if Path(name).is_absolute() and not (Path(name) / "model_index.json").exists():
+        raise FileNotFoundError(f"{name} is no folder with a pipeline (no model_index.json)")
+    gpu = torch.cuda.is_available()
+    settings = {"torch_dtype": torch.float16 if gpu else torch.float32}
+    if four_bit:
+        kind = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+        parts = ["transformer", "text_encoder"]
+        settings["quantization_config"] = PipelineQuantizationConfig(
+            quant_backend="bitsandbytes_4bit", quant_kwargs=kind, components_to_quantize=parts
+        )
+    pipe = DiffusionPipeline.from_pretrained(name, **settings)
+    if missing := {"prompt", "image"} - inspect.signature(pipe.__call__).parameters.keys():
+        kind = type(pipe).__name__
+        raise ValueError(f"{name} is a {kind}, which takes no {missing.pop()}: it edits nothing")
+    pipe.set_progress_bar_config(disable=True)
+    if gpu:
+        pipe.enable_model_cpu_offload()
+
+    def generate(frame: Image.Image, prompt: str) -> Image.Image:
+        told = hashlib.sha1(prompt.encode() + frame.tobytes()).digest()
+        seed = torch.Generator("cpu").manual_seed(int.from_bytes(told[:4]))
+        picture = pipe(prompt=prompt, image=frame, generator=seed, **options).images[0]
+        return picture.convert("RGB").resize(frame.size)
+
+    return generate
