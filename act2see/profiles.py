@@ -1,10 +1,12 @@
 """Profiles: which models, how many frames, which recipe. All notebooks run on any of them.
 
 Works on names and numbers. Knows nothing of how anything is done: what a profile changes is data.
-`pocket` is the embedded default and needs no GPU, no key and no download.
+`pocket` is the embedded default and needs no GPU, no key and no download; `t4` is for one GPU of
+16 GB, `paper` for one of 24 GB or more. Student, teacher, embedder and sources of `paper` are the
+paper's; it does not name the others, nor any number, which are our choice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from act2see.finetune import Recipe
@@ -13,20 +15,31 @@ from act2see.similarity import POCKET_EMBEDDER
 from act2see.toolbox import Toolbox
 
 DATA = Path(__file__).parent.parent / "data"
+BOTH = ("retrieve_frames", "generate_frame")
+SYSTEM = (
+    "Answer the question about a video. You see some of its frames, each behind its time. Say "
+    "which frame shows what. End with a single line: Answer: and the letter of the right option."
+)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One way of running the whole method."""
+    """One way of running the whole method. Models are folders or hub names, "" for none."""
 
     name: str
-    student: str  # a folder or a hub name
-    teacher: str
+    student: str
+    teacher: str  # "oracle", or a model behind an API
     embedder: str
     budget: Budget
     toolbox: Toolbox
     recipe: Recipe
     system: str = ""  # what the student is told beside the tools
+    ranker: str = ""  # of frames by a query
+    generator: str = ""  # of hypothetical frames
+    source: str = "pocket"  # of the questions to distil from
+    benchmark: str = "pocket"  # of the questions to be scored on
+    reply_tokens: int = 256  # of a student's turn, thinking included
+    memory_gb: float = 4.0  # to train and answer in
 
 
 PROFILES = {
@@ -39,11 +52,49 @@ PROFILES = {
         toolbox=Toolbox(tools=("retrieve_frames",), frames_per_call=5, rate_hz=4.0),
         recipe=Recipe(rank=16, learning_rate=2e-3, epochs=4, batch_size=16),
     ),
+    "t4": Profile(
+        name="t4",
+        student="Qwen/Qwen3-VL-4B-Thinking",
+        teacher="gemini-2.5-pro",
+        embedder="BAAI/bge-m3",
+        budget=Budget(overview_frames=12, max_calls=3, open_dialogues=4),
+        toolbox=Toolbox(tools=BOTH, frames_per_call=4, rate_hz=2.0, max_side_px=384),
+        recipe=Recipe(batch_size=1, accumulate=16, recompute=True),
+        system=SYSTEM,
+        ranker="google/siglip2-base-patch16-224",
+        generator="timbrooks/instruct-pix2pix",
+        source="minerva",
+        benchmark="video_mme",
+        reply_tokens=2048,
+        memory_gb=15.0,
+    ),
+    "paper": Profile(
+        name="paper",
+        student="Qwen/Qwen3-VL-8B-Thinking",
+        teacher="gemini-2.5-pro",
+        embedder="BAAI/bge-m3",
+        budget=Budget(overview_frames=32, max_calls=4, open_dialogues=8),
+        toolbox=Toolbox(tools=BOTH, frames_per_call=8, rate_hz=2.0, max_side_px=448),
+        recipe=Recipe(batch_size=1, accumulate=16, bf16=True, recompute=True),
+        system=SYSTEM,
+        ranker="google/siglip2-base-patch16-224",
+        generator="black-forest-labs/FLUX.2-klein-4B",
+        source="minerva",
+        benchmark="video_mme",
+        reply_tokens=4096,
+        memory_gb=80.0,
+    ),
 }
 
 
-def load_profile(name: str) -> Profile:
-    """The profile of this name. Raises ValueError naming the known ones."""
+def load_profile(name: str, **changed: str) -> Profile:
+    """The profile of this name, with fields changed where a text is given, "" leaves them.
+
+    Raises ValueError naming the known profiles, and TypeError for a field that there is not.
+
+    >>> load_profile("t4", student="my/own", teacher="").student
+    'my/own'
+    """
     if name not in PROFILES:
         raise ValueError(f"profile is {name!r}; it must be one of: {', '.join(PROFILES)}")
-    return PROFILES[name]
+    return replace(PROFILES[name], **{field: value for field, value in changed.items() if value})
