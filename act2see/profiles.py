@@ -39,7 +39,7 @@ class Profile:
     source: str = "pocket"  # of the questions to distil from
     benchmark: str = "pocket"  # of the questions to be scored on
     reply_tokens: int = 256  # of a student's turn, thinking included
-    memory_gb: float = 4.0  # to train and answer in
+    memory_gb: float = 8.0  # to train and answer in
 
 
 PROFILES = {
