@@ -39,11 +39,13 @@ def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tupl
     return figure, *figure.axes
 
 
-def accuracy_by_family(results: DataFrame, systems: Sequence[str], world: str = WORLD) -> Figure:
+def accuracy_by_family(
+    results: DataFrame, systems: Sequence[str], world: str = WORLD, chance: float = 0.25
+) -> Figure:
     """Accuracy of these systems in each family as bars, with 95 % intervals and the chance line."""
     tables = [results.set_index(["system", "family"]).loc[system] for system in systems]
     families = list(tables[0].index)
-    labels = f"Accuracy in the {world}, with 95 % intervals", "question family", "accuracy (%)"
+    labels = f"Accuracy, {world}, with 95 % intervals", "question family", "accuracy (%)"
     figure, axes = _panels((1.6 + 1.5 * len(families), 4), labels)
     width = 0.82 / len(systems)
     for i, (system, table) in enumerate(zip(systems, tables, strict=True)):
@@ -53,7 +55,8 @@ def accuracy_by_family(results: DataFrame, systems: Sequence[str], world: str = 
         style = {"color": PALETTE[i % len(PALETTE)], "ecolor": "#333333", "capsize": 2}
         bars = axes.bar(at, percent, 0.92 * width, yerr=whiskers, label=system, **style)
         axes.bar_label(bars, fmt="{:.0f}", fontsize=8, padding=1)
-    axes.axhline(25, color="black", linewidth=1, linestyle=DASHED, label="chance, 25 %")
+    line = {"color": "black", "linewidth": 1, "linestyle": DASHED}
+    axes.axhline(100 * chance, label=f"chance, {100 * chance:.0f} %", **line)
     counts = ["/".join(str(n) for n in sorted({t.n[f] for t in tables})) for f in families]
     names = [f"{family}\nn = {n}" for family, n in zip(families, counts, strict=True)]
     axes.set_xticks(range(len(families)), names)

@@ -86,7 +86,8 @@ def load_questions(
     questions, missing = WORLDS[source][1](place, folder=place.parent, **more)
     if source in SOURCES:
         questions = [q for q in questions if tenth(q) in TENTHS[split]]
-    drawn = sorted(questions, key=lambda q: crc32(f"{seed} {q.id}".encode()))
+    item = {q.id: q.id.rpartition("/")[0] or q.id for q in questions}  # one asked twice stays whole
+    drawn = sorted(questions, key=lambda q: crc32(f"{seed} {item[q.id]}".encode()))
     return Loaded(drawn[:count], missing)
 
 

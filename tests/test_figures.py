@@ -21,7 +21,8 @@ def results():
         for family, accuracy, calls in (("static", 0.45, 0.0), ("moment", 0.25, 1.5)):
             low, high = accuracy + shift - 0.1, min(1.0, accuracy + shift + 0.1)
             rate = (calls > 0) * 0.98
-            rows.append((system, family, 125, accuracy + shift, low, high, calls, rate, 1, 0, 0, 0))
+            numbers = accuracy + shift, low, high, calls, rate
+            rows.append((system, family, 125, *numbers, 1, 0, 0, 0, 0))
     return pd.DataFrame(rows, columns=statistics.COLUMNS)
 
 
@@ -134,6 +135,7 @@ def test_accuracy_shows_the_tables_numbers():
     written = texts(figure)
     assert "n = 125" in written and "chance, 25 %" in written and "real world" in written
     assert "pocket" not in written
+    assert "chance, 20 %" in texts(figures.accuracy_by_family(results(), SYSTEMS, chance=0.2))
 
 
 def test_accuracy_names_differing_counts_and_draws_empty_rows():

@@ -81,6 +81,10 @@ def test_causalvqa_asks_for_the_right_to_train(causal_folder):  # noqa: F811
         load_questions("causalvqa", "train", 0, 9, path)
     counts = [len(load_questions("causalvqa", s, 0, 9, path, True).questions) for s in TENTHS]
     assert sorted(counts) == [0, 0, 8]
+    split = ("validation", "test", "train")[counts.index(8)]
+    drawn = load_questions("causalvqa", split, 4, 4, path, True).questions
+    assert sorted(q.id[-1] for q in drawn) == ["1", "1", "2", "2"]
+    assert len({q.id[:-2] for q in drawn}) == 2
 
 
 def test_social_genome_takes_its_trims_from_beside_its_records(social_folder):  # noqa: F811

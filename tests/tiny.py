@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     PreTrainedTokenizerFast,
     Siglip2Config,
@@ -16,7 +16,9 @@ from transformers import (
     XLMRobertaModel,
 )
 
-WORDS = "the disc is red and then a man opens his cup before blue one falls which first seconds"
+WORDS = (
+    "the A a disc is it red blue and then man opens cup falls which first wall turns dark . , at"
+)
 LAYERS = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
 LAYERS |= {"num_attention_heads": 2}
 
@@ -27,6 +29,8 @@ def tokenizer(folder: Path, longest: int) -> int:
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     words.train_from_iterator([WORDS], trainers.WordLevelTrainer(special_tokens=special))
+    ends = [("<s>", 0), ("</s>", 2)]
+    words.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=ends)
     names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), special, strict=True))
     PreTrainedTokenizerFast(
         tokenizer_object=words, model_max_length=longest, **names
@@ -55,12 +59,27 @@ def siglip2(folder: Path) -> str:
 
 
 def bge_m3(folder: Path) -> str:
-    """What BAAI/bge-m3 is: an XLM-RoBERTa with the linear maps of its sparse and ColBERT heads."""
+    """What BAAI/bge-m3 is: an XLM-RoBERTa with the linear maps of its sparse and ColBERT heads.
+
+    Its attention is even, so that texts are alike as far as they share words.
+    """
     torch.manual_seed(0)
     config = XLMRobertaConfig(
-        vocab_size=tokenizer(folder, 512), max_position_embeddings=514, pad_token_id=1, **LAYERS
+        vocab_size=tokenizer(folder, 512),
+        max_position_embeddings=514,
+        pad_token_id=1,
+        **LAYERS | {"hidden_size": 256},
     )
-    XLMRobertaModel(config).save_pretrained(folder)
-    for name, width in (("sparse_linear", 1), ("colbert_linear", 32)):
-        torch.save(torch.nn.Linear(32, width).state_dict(), folder / f"{name}.pt")
+    model = XLMRobertaModel(config)
+    first, layer = model.embeddings, model.encoder.layer[0]
+    layer.attention.output.dense.weight.data *= 100
+    for weight in (
+        first.word_embeddings.weight[0], first.position_embeddings.weight,
+        first.token_type_embeddings.weight, layer.attention.self.query.weight,
+        layer.intermediate.dense.weight,
+    ):  # fmt: skip
+        weight.data.zero_()
+    model.save_pretrained(folder)
+    for name, width in (("sparse_linear", 1), ("colbert_linear", 256)):
+        torch.save(torch.nn.Linear(256, width).state_dict(), folder / f"{name}.pt")
     return str(folder)
