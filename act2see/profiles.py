@@ -75,7 +75,7 @@ PROFILES = {
         embedder="BAAI/bge-m3",
         budget=Budget(overview_frames=32, max_calls=4, open_dialogues=8),
         toolbox=Toolbox(tools=BOTH, frames_per_call=8, rate_hz=2.0, max_side_px=448),
-        recipe=Recipe(batch_size=1, accumulate=16, bf16=True, recompute=True),
+        recipe=Recipe(batch_size=1, accumulate=16, recompute=True),
         system=SYSTEM,
         ranker="google/siglip2-base-patch16-224",
         generator="black-forest-labs/FLUX.2-klein-4B",
