@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -43,6 +44,20 @@ def test_make_runs_every_numbered_notebook():
     makefile = (ROOT / "Makefile").read_text()
     forgotten = [p.stem for p in NOTEBOOKS if p.stem[:2] != "00" and p.stem not in makefile]
     assert not forgotten
+
+
+COLAB_HAS = {"torch", "transformers", "numpy", "ipykernel", "ipywidgets"}
+
+
+def test_the_first_cell_installs_on_colab_what_it_lacks_and_no_more():
+    cells = {code_cells(path)[0].source for path in NOTEBOOKS}
+    command = TransformerManager().transform_cell(cells.pop()).partition("install -q ")[2]
+    asked = {r.name: str(r.specifier) for r in map(Requirement, re.findall(r'"(.*?)"', command))}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = [*project["dependencies"], *project["optional-dependencies"]["api"]]
+    assert not cells, "the first code cells differ"
+    assert asked.items() <= {r.name: str(r.specifier) for r in map(Requirement, bounds)}.items()
+    assert {"bitsandbytes", "decord", "FlagEmbedding"} <= set(asked) and not COLAB_HAS & set(asked)
 
 
 def test_no_module_is_long():
