@@ -49,13 +49,11 @@ def load_processor(checkpoint: str | Path) -> Qwen3VLImageProcessor:
 def load_student(checkpoint: str | Path, adapter: str | Path = "", four_bit: bool = True):
     """The student ready to answer: base in NF4, or as it is, with an adapter where one is named.
 
-    Computes in bfloat16, on older GPUs float16, without a GPU float32. Raises as `check_adapter`.
+    Raises as `check_adapter`.
     """
     if adapter:
         check_adapter(Path(adapter), checkpoint)
-    gpu = torch.cuda.is_available()
-    native = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    dtype = torch.bfloat16 if native else torch.float16 if gpu else torch.float32
+    gpu, dtype = torch.cuda.is_available(), compute_dtype()
     quantised = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -68,6 +66,14 @@ def load_student(checkpoint: str | Path, adapter: str | Path = "", four_bit: boo
         checkpoint, dtype=dtype, device_map={"": "cuda" if gpu else "cpu"}, **options
     )
     return PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
+
+
+def compute_dtype() -> torch.dtype:
+    """What this machine computes in: bfloat16, on older GPUs float16, without a GPU float32."""
+    if not torch.cuda.is_available():
+        return torch.float32
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
 
 
 def unwrapped(model):

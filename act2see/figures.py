@@ -39,11 +39,13 @@ def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tupl
     return figure, *figure.axes
 
 
-def accuracy_by_family(results: DataFrame, systems: Sequence[str], world: str = WORLD) -> Figure:
+def accuracy_by_family(
+    results: DataFrame, systems: Sequence[str], world: str = WORLD, chance: float = 0.25
+) -> Figure:
     """Accuracy of these systems in each family as bars, with 95 % intervals and the chance line."""
     tables = [results.set_index(["system", "family"]).loc[system] for system in systems]
     families = list(tables[0].index)
-    labels = f"Accuracy in the {world}, with 95 % intervals", "question family", "accuracy (%)"
+    labels = f"Accuracy, {world}, with 95 % intervals", "question family", "accuracy (%)"
     figure, axes = _panels((1.6 + 1.5 * len(families), 4), labels)
     width = 0.82 / len(systems)
     for i, (system, table) in enumerate(zip(systems, tables, strict=True)):
@@ -53,12 +55,51 @@ def accuracy_by_family(results: DataFrame, systems: Sequence[str], world: str = 
         style = {"color": PALETTE[i % len(PALETTE)], "ecolor": "#333333", "capsize": 2}
         bars = axes.bar(at, percent, 0.92 * width, yerr=whiskers, label=system, **style)
         axes.bar_label(bars, fmt="{:.0f}", fontsize=8, padding=1)
-    axes.axhline(25, color="black", linewidth=1, linestyle=DASHED, label="chance, 25 %")
+    line = {"color": "black", "linewidth": 1, "linestyle": DASHED}
+    axes.axhline(100 * chance, label=f"chance, {100 * chance:.0f} %", **line)
     counts = ["/".join(str(n) for n in sorted({t.n[f] for t in tables})) for f in families]
     names = [f"{family}\nn = {n}" for family, n in zip(families, counts, strict=True)]
     axes.set_xticks(range(len(families)), names)
     axes.set(ylim=(0, 107), yticks=range(0, 101, 25))
     figure.legend(loc="outside lower center", ncols=len(systems) + 1, **LEGEND)
+    return figure
+
+
+def beside_the_paper(published: DataFrame, own: DataFrame) -> Figure:
+    """Published scores as hatched bars; your own of the same benchmarks beside them, with n.
+
+    published: benchmark, system, score (%), protocol. own: benchmark, system, accuracy, low, high
+    (shares), n, protocol; rows of other benchmarks, such as the pocket world, are left out. Both
+    protocols stand below, and whether they differ. Raises ValueError for a row without n or one.
+    """
+    own = own[own.benchmark.isin(published.benchmark)]
+    for row in own.itertuples():
+        if not (row.n > 0 and isinstance(row.protocol, str) and row.protocol):
+            raise ValueError(f"{row.system} has n {row.n}, protocol {row.protocol!r}; give both")
+    benchmarks = list(dict.fromkeys(published.benchmark))
+    labels = "Published scores" + ", and this run's" * (len(own) > 0), "benchmark", "score (%)"
+    figure, axes = _panels((8.4, 4.6), labels)
+    paper = published.assign(accuracy=published.score / 100, low=np.nan, high=np.nan)
+    groups = [("paper", table) for _, table in paper.groupby("system", sort=False)]
+    groups += [("this run", table) for _, table in own.groupby("system", sort=False)]
+    width = 0.84 / len(groups)
+    for i, (who, table) in enumerate(groups):
+        at = [benchmarks.index(b) + (i - (len(groups) - 1) / 2) * width for b in table.benchmark]
+        percent, low, high = 100 * table[["accuracy", "low", "high"]].to_numpy(float).T
+        style = {"label": f"{table.system.iloc[0]}, {who}", "color": PALETTE[i], "capsize": 2}
+        style |= {"hatch": "///", "edgecolor": "white"} if who == "paper" else {}
+        bars = axes.bar(at, percent, 0.94 * width, yerr=[percent - low, high - percent], **style)
+        axes.bar_label(bars, fmt="{:.1f}", fontsize=8, padding=1)
+    axes.set_xticks(range(len(benchmarks)), benchmarks)
+    axes.set_ylim(0, 107)
+    theirs = "; ".join(dict.fromkeys(published.protocol))
+    told = [f"Protocol of the paper: {theirs}."]
+    for (name, n, protocol), _ in own.groupby(["benchmark", "n", "protocol"], sort=False):
+        same = "the same" if {protocol} == set(published.protocol) else "the protocols differ"
+        told.append(f"Of this run, {name}, n = {n}: {protocol} ({same}).")
+    lines = [line for text in told for line in textwrap.wrap(text, 130)]
+    figure.supxlabel("\n".join(lines), fontsize=8, x=0.02, ha="left", color="#555555")
+    figure.legend(loc="outside upper center", ncols=4, **LEGEND)
     return figure
 
 

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from act2see.checkpoints import fingerprint, load_processor, load_student, unwrapped
+from act2see.checkpoints import compute_dtype, fingerprint, load_processor, load_student, unwrapped
 from act2see.encoding import (
     Encoding,
     assistant_labels,
@@ -39,7 +39,6 @@ class Recipe:
     epochs: float = 3.0
     batch_size: int = 8
     accumulate: int = 1
-    bf16: bool = False
     recompute: bool = False  # gradient checkpointing: activations again instead of memory
     features_gb: float = 20.0  # as much of the frozen vision tower's output is kept, on disk
     seed: int = 0
@@ -202,8 +201,7 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         num_train_epochs=recipe.epochs,
         lr_scheduler_type="cosine",
         warmup_steps=0.05,
-        bf16=recipe.bf16,
-        use_cpu=not torch.cuda.is_available(),
+        fp16=compute_dtype() == torch.float16,  # scales the loss, which fp16 needs
         gradient_checkpointing=recipe.recompute,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         train_sampling_strategy="group_by_length",

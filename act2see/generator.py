@@ -14,13 +14,15 @@ from PIL import Image
 Generator = Callable[[Image.Image, str], Image.Image]
 
 
-def load_generator(name: str, options: Mapping = {}, four_bit: bool = False) -> Generator:
+def load_generator(name: str, options: Mapping = {}, four_bit: bool = False) -> Generator | None:
     """A function from a frame and a prompt to the frame changed as the prompt says, as large.
 
-    name: a folder or a hub name of a pipeline. options: given to it at every call, as the number of
+    name: a folder or a hub name of a pipeline; none for "". options: given to it at every call, as the number of
     steps. The same frame, prompt and seed give the same picture; the seed follows from the two.
     Raises FileNotFoundError for a folder without a pipeline, ValueError for one that edits nothing.
     """
+    if not name:
+        return None
     import torch
     from diffusers import DiffusionPipeline, PipelineQuantizationConfig
 

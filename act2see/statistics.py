@@ -19,6 +19,7 @@ from act2see.trace import LETTERS, Question, Step, Trace
 COLUMNS = (
     "system", "family", "n", "accuracy", "low", "high",
     "calls_per_question", "tool_call_rate", "valid_call_rate", "unparsed", "truncated", "forced",
+    "failed",
 )  # fmt: skip
 
 
@@ -74,6 +75,7 @@ def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> Da
 
     tool_call_rate: share of questions with a call. valid_call_rate: of calls without an error.
     unparsed, truncated, forced: how many answers had no letter, ran too long, were asked for.
+    failed: how many questions have no answer, because a server gave none.
     """
     rows = []
     for family, members in [*((f, [f]) for f in families), ("all", families)]:
@@ -82,8 +84,11 @@ def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> Da
         valid = sum(calls) - sum(t.failed_calls() for t in chosen)
         accuracy = accuracy_interval(sum(t.correct() for t in chosen), n)
         rates = _share(sum(calls), n), _share(np.count_nonzero(calls), n), _share(valid, sum(calls))
-        ends = [(t.letter() == "", t.truncated, t.forced) for t in chosen]
-        counts = np.array(ends, int).reshape(-1, 3).sum(0).tolist()
+        silent = [t.letter() == "" and not t.failed for t in chosen]
+        ends = [
+            (s, t.truncated, t.forced, t.failed != "") for s, t in zip(silent, chosen, strict=True)
+        ]
+        counts = np.array(ends, int).reshape(-1, 4).sum(0).tolist()
         rows.append((system, family, n, *accuracy, *rates, *counts))
     return DataFrame(rows, columns=COLUMNS)
 

@@ -1,6 +1,7 @@
 """Figures: units on every axis, the numbers of the table in the picture, the same bytes again."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ def results():
         for family, accuracy, calls in (("static", 0.45, 0.0), ("moment", 0.25, 1.5)):
             low, high = accuracy + shift - 0.1, min(1.0, accuracy + shift + 0.1)
             rate = (calls > 0) * 0.98
-            rows.append((system, family, 125, accuracy + shift, low, high, calls, rate, 1, 0, 0, 0))
+            numbers = accuracy + shift, low, high, calls, rate
+            rows.append((system, family, 125, *numbers, 1, 0, 0, 0, 0))
     return pd.DataFrame(rows, columns=statistics.COLUMNS)
 
 
@@ -134,6 +136,7 @@ def test_accuracy_shows_the_tables_numbers():
     written = texts(figure)
     assert "n = 125" in written and "chance, 25 %" in written and "real world" in written
     assert "pocket" not in written
+    assert "chance, 20 %" in texts(figures.accuracy_by_family(results(), SYSTEMS, chance=0.2))
 
 
 def test_accuracy_names_differing_counts_and_draws_empty_rows():
@@ -224,3 +227,37 @@ def test_trace_figure_stays_inside_the_page(calls, overview):
         box = text.get_window_extent()
         assert box.x0 >= 0 and box.x1 <= page.x1 and box.y0 >= 0 and box.y1 <= page.y1, text
     assert figure.get_figwidth() == 10
+
+
+def own_rows(**changed):
+    row = {"benchmark": "Video-MME", "system": "act2see", "accuracy": 0.5, "low": 0.4, "high": 0.6}
+    return pd.DataFrame([row | {"n": 90, "protocol": "12 frames, NF4"} | changed])
+
+
+PUBLISHED = pd.read_csv(Path(__file__).parents[1] / "data" / "paper" / "benchmarks.csv")
+
+
+def test_an_own_score_stands_beside_the_papers_with_n_and_both_protocols():
+    figure = figures.beside_the_paper(PUBLISHED, own_rows())
+    written = texts(figure)
+    heights = {round(bar.get_height(), 1) for bar in figure.axes[0].patches}
+    assert heights == {*PUBLISHED.score, 50.0}
+    assert (
+        "Video-MME, n = 90: 12 frames" in written
+        and "Protocol of the paper: not stated." in written
+    )
+    assert "12 frames, NF4 (the protocols differ)" in written
+    same = texts(figures.beside_the_paper(PUBLISHED, own_rows(protocol="not stated")))
+    assert "differ" not in same
+
+
+def test_the_pocket_world_is_never_drawn_beside_the_paper():
+    figure = figures.beside_the_paper(PUBLISHED, own_rows(benchmark="pocket world"))
+    assert len(figure.axes[0].patches) == len(PUBLISHED)
+    assert "this run" not in texts(figure) and "pocket" not in texts(figure)
+
+
+@pytest.mark.parametrize("changed", [{"n": 0}, {"protocol": ""}, {"protocol": np.nan}])
+def test_an_own_score_without_n_or_protocol_is_not_drawn(changed):
+    with pytest.raises(ValueError, match="give both"):
+        figures.beside_the_paper(PUBLISHED, own_rows(**changed))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from act2see.checkpoints import load_student, unwrapped
+from act2see.checkpoints import compute_dtype, load_student, unwrapped
 from act2see.encoding import assistant_labels, encode, hidden_states, pixels, see
 from act2see.finetune import Recipe, TraceTrainer, adapted, collate, example, finetune, see_once
 from act2see.interleave import Budget, interleave
@@ -186,3 +186,13 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(traces, tmp_path):
 def test_no_traces_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="0 traces"):
         finetune([], [], BASE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "native", "dtype"),
+    [(False, False, torch.float32), (True, False, torch.float16), (True, True, torch.bfloat16)],
+)
+def test_the_machine_decides_what_is_computed_in(monkeypatch, gpu, native, dtype):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert compute_dtype() == dtype

@@ -123,6 +123,13 @@ def test_summary_counts_by_hand():
     assert tuple(table.loc["all", ["low", "high"]]) == statistics.accuracy_interval(2, 4)[1:]
 
 
+def test_what_failed_is_counted_apart_from_what_could_not_be_read():
+    refused = trace("6", "moment", letter="").model_copy(update={"failed": "refused: SAFETY"})
+    table = statistics.summary("x", [trace("5", "moment"), refused], ["moment"])
+    assert list(table.failed) == [1, 1] and list(table.unparsed) == [0, 0]
+    assert list(table.accuracy) == [0.5, 0.5]
+
+
 def test_summary_of_no_traces_has_its_rows():
     table = statistics.summary("base", [], FAMILIES)
     assert tuple(table.columns) == statistics.COLUMNS

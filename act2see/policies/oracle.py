@@ -39,6 +39,11 @@ class OraclePolicy:
         return [Turn(trace, self).conclude("").answer for trace in traces]
 
 
+def mistake(trace: Trace, policy) -> str:
+    """The mistake made on purpose in this trace; "unknown" where the policy is no oracle."""
+    return Turn(trace, policy).mistake if isinstance(policy, OraclePolicy) else "unknown"
+
+
 class Turn:
     """One turn of the teacher about one trace."""
 

@@ -17,7 +17,7 @@ from act2see.benchmarks.choices import mean_of_families, score_table, verdicts
 from act2see.sources.records import Loaded, Text, find_videos, read_records
 from act2see.trace import Question, Trace
 
-OF_ONE_ORDER = "calls_per_question tool_call_rate valid_call_rate truncated forced".split()
+OF_ONE_ORDER = "calls_per_question tool_call_rate valid_call_rate truncated forced failed".split()
 
 
 class Record(BaseModel):

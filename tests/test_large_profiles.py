@@ -1,0 +1,127 @@
+"""The notebooks on the profiles `t4` and `paper`: local models of no size, a local server, no net.
+
+Every class is the real one: Qwen3-VL in NF4, XLM-RoBERTa as BGE-M3, SigLIP, records in their
+published form, OpenAI's protocol. What the models say is nonsense.
+"""
+
+import json
+
+import pandas as pd
+import pytest
+
+from act2see.pocket.world import sample_scene, write_clip
+from act2see.profiles import PROFILES, load_profile
+from act2see.trace import read_traces
+from tests import tiny
+from tests.benchmarks.test_video_mme import RECORDS as MME
+from tests.policies.conftest import KEY, server
+from tests.policies.test_openai import by_turn, completion
+from tests.sources.test_minerva import RECORD
+from tests.test_notebooks import run
+
+NAMES = [f"abcdefghi{i:02}" for i in range(10)]
+LOOK = {"start_s": 1, "end_s": 9, "query": "the red disc"}
+DRAW = {"time_s": 3, "prompt": "without the disc"}
+REFUSED = "Which cup is not to be spoken of?"
+
+
+@pytest.fixture(scope="module", params=["t4", "paper"])
+def profile(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """MINERVA, two questions a video, the last of them refused; Video-MME, one a video."""
+    folder = tmp_path_factory.mktemp("published")
+    write_clip(sample_scene(5), folder / f"{NAMES[0]}.mp4")
+    for name in NAMES[1:]:
+        (folder / f"{name}.mp4").symlink_to(folder / f"{NAMES[0]}.mp4")
+    asked = [RECORD | {"key": f"{name}:{i}", "video_id": name} for name in NAMES for i in (1, 2)]
+    asked[-1]["question"] = REFUSED
+    asked.append(RECORD | {"key": "k", "video_id": "not-there-0"})
+    (folder / "minerva.json").write_text(json.dumps(asked))
+    asked = [MME[i % 2] | {"question_id": name, "videoID": name} for i, name in enumerate(NAMES)]
+    (folder / "video_mme.json").write_text(json.dumps(asked))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """The pocket base serves as student: it is a Qwen3-VL."""
+    ranker = tiny.siglip(tmp_path_factory.mktemp("siglip"))
+    return {"student_model": PROFILES["pocket"].student, "ranker_model": ranker}
+
+
+@pytest.fixture(scope="module")
+def distilled(profile, published, models, tmp_path_factory):
+    think = {"reasoning_content": "at 0:03 the blue cup falls, and at 0:05 the red cup falls."}
+    calls = [("retrieve_frames", json.dumps(LOOK)), ("generate_frame", json.dumps(DRAW))]
+    told = by_turn(completion(calls=calls, **think), completion("Answer: C", **think))
+
+    def script(body, number):
+        if REFUSED in str(body["messages"][1]):
+            return completion(finish="content_filter")
+        return told(body, number)
+
+    out = tmp_path_factory.mktemp(profile)
+    with pytest.MonkeyPatch.context() as patch, server(script) as (url, bodies):
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("OPENAI_API_KEY", KEY)
+        given = {"base_url": url, "teacher_model": "local", "budget_usd": 9.0}
+        given |= {"data": str(published / "minerva.json"), "ranker_model": models["ranker_model"]}
+        run("01_trace_distillation", out, profile=profile, **given)
+        yield out, bodies
+
+
+@pytest.fixture(scope="module")
+def tuned(profile, published, models, distilled, tmp_path_factory):
+    out, _ = distilled
+    embedder = tiny.bge_m3(tmp_path_factory.mktemp("bge-m3"))
+    run("02_similarity_filtering", out, profile=profile, embedder_model=embedder)
+    given = models | {"data": str(published / "minerva.json"), "reply_tokens": 24, "held_out": 2}
+    return run("03_qlora_finetuning", out, profile=profile, epochs=2.0, max_traces=6, **given)
+
+
+def test_the_teacher_saw_frames_was_offered_both_tools_and_refused_once(distilled):
+    out, bodies = distilled
+    traces = read_traces(out / "traces.jsonl")
+    table = pd.read_csv(out / "traces.csv", keep_default_na=False)
+    refused = [t for t in traces if t.failed]
+    assert {t.failed for t in refused} == {"refused: content_filter"}
+    assert {t.question.text for t in refused} <= {REFUSED}
+    assert set(table.failed[table.failed != ""]) == {t.failed for t in refused}
+    offered = {tool["function"]["name"] for tool in bodies[0]["tools"]}
+    assert offered == {"retrieve_frames", "generate_frame"}
+    first = next(t for t in traces if not t.failed)
+    assert [c.tool for c in first.calls()] == ["retrieve_frames", "generate_frame"]
+    assert 1 <= len(first.steps[3].frames) <= 8 and set(table.mistake) == {"unknown"}
+    assert not any(KEY in path.read_text() for path in out.glob("*.*"))
+
+
+def test_what_failed_is_left_out_of_the_filter(tuned, distilled):
+    table = pd.read_csv(tuned / "similarity.csv", index_col="id")
+    answered = {t.question.id for t in read_traces(tuned / "traces.jsonl") if not t.failed}
+    assert set(table.index) == answered and table.similarity.between(-1, 1.001).all()
+    assert {t.question.id for t in read_traces(tuned / "kept.jsonl")} <= answered
+
+
+def test_the_recipe_is_the_profiles(tuned, profile):
+    recipe = json.loads((tuned / "finetune" / "run.json").read_text())["recipe"]
+    assert recipe["recompute"] and recipe["accumulate"] == load_profile(profile).recipe.accumulate
+    assert (tuned / "finetune" / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_the_student_answers_and_is_scored_on_a_published_benchmark(
+    tuned, profile, published, models
+):
+    given = models | {"data": str(published / "video_mme.json"), "reply_tokens": 24}
+    run("04_interleaved_inference", tuned, profile=profile, questions=2, **given)
+    run("05_benchmarks_and_ablations", tuned, profile=profile, questions=4, **given)
+    results = pd.read_csv(tuned / "results.csv").set_index(["system", "family"])
+    assert results.n["act2see", "all"] == 4
+    assert results.protocol["act2see", "all"].startswith("Video-MME, ")
+    official = pd.read_csv(tuned / "official.csv").set_index(["system", "family"])
+    assert official.protocol["act2see", "all"].endswith("without subtitles")
+    assert {"lenient", "truncated"} <= set(official.columns)
+    assert (tuned / "figures" / "beside_the_paper.pdf").stat().st_size > 1000

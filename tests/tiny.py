@@ -1,0 +1,85 @@
+"""Models of no size and random weights, of the classes that the large profiles load, on disk."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
+
+WORDS = (
+    "the A a disc is it red blue and then man opens cup falls which first wall turns dark . , at"
+)
+LAYERS = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+LAYERS |= {"num_attention_heads": 2}
+
+
+def tokenizer(folder: Path, longest: int) -> int:
+    """A tokenizer of single words; returns how many it knows."""
+    words = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    words.train_from_iterator([WORDS], trainers.WordLevelTrainer(special_tokens=special))
+    ends = [("<s>", 0), ("</s>", 2)]
+    words.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=ends)
+    names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), special, strict=True))
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, model_max_length=longest, **names
+    ).save_pretrained(folder)
+    return words.get_vocab_size()
+
+
+def siglip(folder: Path) -> str:
+    """What google/siglip2-base-patch16-224 is: a SigLIP at a fixed size."""
+    torch.manual_seed(0)
+    text = LAYERS | {"vocab_size": tokenizer(folder, 64), "projection_size": 32}
+    vision = LAYERS | {"image_size": 32, "patch_size": 16}
+    SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+    SiglipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def siglip2(folder: Path) -> str:
+    """What google/siglip2-base-patch16-naflex is: a SigLIP 2 that keeps a picture's shape."""
+    torch.manual_seed(0)
+    text = LAYERS | {"vocab_size": tokenizer(folder, 64), "projection_size": 32}
+    vision = LAYERS | {"num_patches": 16, "patch_size": 16}
+    Siglip2Model(Siglip2Config(text_config=text, vision_config=vision)).save_pretrained(folder)
+    Siglip2ImageProcessorPil(max_num_patches=16).save_pretrained(folder)
+    return str(folder)
+
+
+def bge_m3(folder: Path) -> str:
+    """What BAAI/bge-m3 is: an XLM-RoBERTa with the linear maps of its sparse and ColBERT heads.
+
+    Its attention is even, so that texts are alike as far as they share words.
+    """
+    torch.manual_seed(0)
+    config = XLMRobertaConfig(
+        vocab_size=tokenizer(folder, 512),
+        max_position_embeddings=514,
+        pad_token_id=1,
+        **LAYERS | {"hidden_size": 256},
+    )
+    model = XLMRobertaModel(config)
+    first, layer = model.embeddings, model.encoder.layer[0]
+    layer.attention.output.dense.weight.data *= 100
+    for weight in (
+        first.word_embeddings.weight[0], first.position_embeddings.weight,
+        first.token_type_embeddings.weight, layer.attention.self.query.weight,
+        layer.intermediate.dense.weight,
+    ):  # fmt: skip
+        weight.data.zero_()
+    model.save_pretrained(folder)
+    for name, width in (("sparse_linear", 1), ("colbert_linear", 256)):
+        torch.save(torch.nn.Linear(256, width).state_dict(), folder / f"{name}.pt")
+    return str(folder)
