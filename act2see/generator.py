@@ -11,37 +11,31 @@ from pathlib import Path
 
 from PIL import Image
 
+from act2see.checkpoints import compute_dtype
+
 Generator = Callable[[Image.Image, str], Image.Image]
 
 
-def load_generator(name: str, options: Mapping = {}, four_bit: bool = False) -> Generator | None:
+def load_generator(name: str, options: Mapping = {}) -> Generator | None:
     """A function from a frame and a prompt to the frame changed as the prompt says, as large.
 
-    name: a folder or a hub name of a pipeline; none for "". options: given to it at every call, as the number of
-    steps. The same frame, prompt and seed give the same picture; the seed follows from the two.
+    name: a folder or a hub name of a pipeline; none for "". options: given to it at every call, as
+    the number of steps. The same frame and prompt give the same picture: they make the seed.
     Raises FileNotFoundError for a folder without a pipeline, ValueError for one that edits nothing.
     """
     if not name:
         return None
     import torch
-    from diffusers import DiffusionPipeline, PipelineQuantizationConfig
+    from diffusers import DiffusionPipeline
 
     if Path(name).is_absolute() and not (Path(name) / "model_index.json").exists():
         raise FileNotFoundError(f"{name} is no folder with a pipeline (no model_index.json)")
-    gpu = torch.cuda.is_available()
-    settings = {"torch_dtype": torch.float16 if gpu else torch.float32}
-    if four_bit:
-        kind = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
-        parts = ["transformer", "text_encoder"]
-        settings["quantization_config"] = PipelineQuantizationConfig(
-            quant_backend="bitsandbytes_4bit", quant_kwargs=kind, components_to_quantize=parts
-        )
-    pipe = DiffusionPipeline.from_pretrained(name, **settings)
+    pipe = DiffusionPipeline.from_pretrained(name, torch_dtype=compute_dtype())
     if missing := {"prompt", "image"} - inspect.signature(pipe.__call__).parameters.keys():
         kind = type(pipe).__name__
         raise ValueError(f"{name} is a {kind}, which takes no {missing.pop()}: it edits nothing")
     pipe.set_progress_bar_config(disable=True)
-    if gpu:
+    if torch.cuda.is_available():
         pipe.enable_model_cpu_offload()
 
     def generate(frame: Image.Image, prompt: str) -> Image.Image:

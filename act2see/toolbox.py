@@ -8,7 +8,7 @@ model's mistake and never raises: it is answered with a text that names the valu
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -60,8 +60,8 @@ class Toolbox:
     frames_per_call: int = 5
     rate_hz: float = 4.0
     max_side_px: int = 0
-    ranker: Callable[[list[Frame], str], np.ndarray] | None = None
-    generator: Callable[[Image.Image, str], Image.Image] | None = None
+    ranker: Callable[[list[Frame], str], np.ndarray] | None = field(default=None, repr=False)
+    generator: Callable[[Image.Image, str], Image.Image] | None = field(default=None, repr=False)
 
     def run(self, trace: Trace, call: Step) -> Step:
         """The evidence that answers `call`: frames, or a text that says what is wrong with it."""

@@ -48,9 +48,12 @@ def published(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """The pocket base serves as student: it is a Qwen3-VL."""
+    """The pocket models serve as student and generator: their classes are real ones."""
     ranker = tiny.siglip(tmp_path_factory.mktemp("siglip"))
-    return {"student_model": PROFILES["pocket"].student, "ranker_model": ranker}
+    pocket = {
+        f"{name}_model": getattr(PROFILES["pocket"], name) for name in ("student", "generator")
+    }
+    return pocket | {"ranker_model": ranker}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,8 @@ def distilled(profile, published, models, tmp_path_factory):
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("OPENAI_API_KEY", KEY)
         given = {"base_url": url, "teacher_model": "local", "budget_usd": 9.0}
-        given |= {"data": str(published / "minerva.json"), "ranker_model": models["ranker_model"]}
+        given |= {"data": str(published / "minerva.json")}
+        given |= {name: models[name] for name in ("ranker_model", "generator_model")}
         run("01_trace_distillation", out, profile=profile, **given)
         yield out, bodies
 

@@ -127,7 +127,9 @@ def test_titles_and_metrics_are_the_benchmarks_own():
     assert official_scores("vitib") is vitib.scores
 
 
-def test_a_profile_is_equipped_with_its_ranker(tmp_path):
-    profile = load_profile("t4", ranker=tiny.siglip(tmp_path))
-    assert callable(equip(profile).toolbox.ranker)
-    assert equip(load_profile("pocket")) == load_profile("pocket")
+def test_a_profile_is_equipped_with_its_models(tmp_path):
+    own = {"ranker": tiny.siglip(tmp_path), "generator": load_profile("pocket").generator}
+    toolbox = equip(load_profile("t4", **own)).toolbox
+    assert callable(toolbox.ranker) and callable(toolbox.generator)
+    pocket = equip(load_profile("pocket")).toolbox
+    assert pocket.ranker is None and callable(pocket.generator)

@@ -172,7 +172,8 @@ def _counterfactual(scene: Scene, rng: Rng):
         pool = [c for c in COLOURS if c != colour]
         text = f"if the {one.shape} were painted {colour}, what colour would the {asked} be?"
         told = f"the {one.shape} is {colour} then, and the {asked} is {answer}"
-    truth = {"kind": kind, "asked": asked, "edit": asdict(edit), "time_s": time_s, "windows": []}
+    truth = {"kind": kind, "asked": asked, "edit": asdict(edit), "windows": []}
+    truth |= {"prompt": edit.prompt(), "time_s": time_s}
     told = f"The frames do not show it, so I imagine it at {time_s:.1f}: {told}"
     return text, answer, pool, truth, told, f"It would be {answer}"
 
