@@ -1,12 +1,14 @@
 """The batched, cached policy against one that sends everything again, one dialogue at a time."""
 
-from act2see.encoding import encode
+from act2see.encoding from dataclasses import replace
+
+import encode
 from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
 from tests.policies.naive import Naive, Scripted
 
-TOOLBOX = PROFILES["pocket"].toolbox
+TOOLBOX = replace(PROFILES["pocket"].toolbox, generator=lambda frame, prompt: frame)
 
 
 def answered(policy, questions, traces, **budget):
