@@ -7,7 +7,7 @@ SEED ?=
 BIN := .venv/bin
 OUT := outputs/$(PROFILE)/notebooks
 NAMES := 01_trace_distillation 02_similarity_filtering 03_qlora_finetuning \
-         04_interleaved_inference 05_benchmarks_and_ablations
+         04_interleaved_inference 05_benchmarks_and_ablations 06_ablations
 RUNS := $(NAMES:%=$(OUT)/%.ipynb)
 CODE := $(wildcard act2see/*.py act2see/*/*.py)
 MODELS := $(shell find data -name '*.safetensors' 2>/dev/null)
@@ -17,14 +17,14 @@ PARAMETERS := $(if $(filter-out pocket,$(PROFILE)),-p profile $(PROFILE)) \
 SETTINGS := $(if $(filter pocket,$(PROFILE)),HF_HUB_OFFLINE=1) JUPYTER_PATH=.venv/share/jupyter
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce notebooks test lint perf clean distclean
+.PHONY: help reproduce notebooks test lint perf ablations clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'Variables: SEED=1  PYTHON=python3.12'
 
-reproduce: .venv/installed notebooks ## set up .venv and run the five notebooks in order
+reproduce: .venv/installed notebooks ## set up .venv and run the six notebooks in order
 
 notebooks: $(RUNS) ## run the notebooks that are not up to date (PROFILE=, SEED=)
 	@echo 'The executed notebooks are in $(OUT).'
@@ -40,6 +40,12 @@ lint: .venv/installed ## check the style: ruff, and notebooks without outputs
 perf: .venv/installed ## measure speed and memory against slow references, into outputs/perf.csv
 	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
 	    HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.perf.$$subject; done
+
+ablations: .venv/installed ## fill the grid of ablations, an hour on two cores, and draw it
+	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore data/pocket/ablate.py outputs/pocket/ablations
+	cp outputs/pocket/ablations/ablations.csv outputs/pocket/ablations/ablations.json data/pocket/
+	$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . -p figures_folder figures \
+	    notebooks/06_ablations.ipynb outputs/pocket/ablations/06_ablations.ipynb
 
 clean: ## remove outputs/
 	rm -rf outputs
@@ -74,6 +80,7 @@ $(OUT)/02_similarity_filtering.ipynb: $(OUT)/01_trace_distillation.ipynb
 $(OUT)/03_qlora_finetuning.ipynb: $(OUT)/02_similarity_filtering.ipynb
 $(OUT)/04_interleaved_inference.ipynb: $(OUT)/03_qlora_finetuning.ipynb
 $(OUT)/05_benchmarks_and_ablations.ipynb: $(OUT)/04_interleaved_inference.ipynb
+$(OUT)/06_ablations.ipynb: data/pocket/ablations.csv
 
 # The parameters of the last run: another seed runs all of them again.
 ifneq ($(strip $(shell cat $(OUT)/parameters 2>/dev/null)),$(strip $(PARAMETERS)))

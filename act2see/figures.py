@@ -115,6 +115,27 @@ def calls_by_family(results: DataFrame, system: str, world: str = WORLD) -> Figu
     return figure
 
 
+def cells(table: DataFrame, title: str, x: str, reference: str = "") -> Figure:
+    """Accuracy of the cells of one grid, in their order, with 95 % intervals.
+
+    table: cell, n, accuracy, low, high. reference: a cell that is drawn as a dashed line instead.
+    """
+    figure, axes = _panels(SIZE_IN, (f"{title}, {WORLD}", x, "accuracy (%)"))
+    percent = table.set_index("cell")[["accuracy", "low", "high"]] * 100
+    if reference:
+        style = {"color": GREY, "linestyle": DASHED, "linewidth": 1, "label": reference}
+        axes.axhline(percent.accuracy[reference], **style)
+        percent = percent.drop(reference)
+    names = [textwrap.fill(str(name), 13) for name in percent.index]
+    whiskers = [percent.accuracy - percent.low, percent.high - percent.accuracy]
+    points = {"fmt": "o", "color": BLUE, "ecolor": "#333333", "capsize": 3, "label": "student"}
+    axes.errorbar(names, percent.accuracy, np.clip(whiskers, 0, None), **points)
+    axes.set_ylim(0, 105)
+    axes.margins(x=0.1)
+    axes.legend(loc="lower right", **LEGEND)
+    return figure
+
+
 def similarity_histogram(traces: Sequence[Trace], threshold: float, world: str = WORLD) -> Figure:
     """How similar right and wrong traces are to human reasoning, and where the filter cuts."""
     x = "similarity to human reasoning (cosine)"

@@ -93,6 +93,18 @@ def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> Da
     return DataFrame(rows, columns=COLUMNS)
 
 
+def pooled(table: DataFrame, by: Sequence[str]) -> DataFrame:
+    """Rows of several seeds as one, with the interval of all their questions together.
+
+    Columns of `by`, then n, accuracy, low, high; in the order in which they first come.
+    """
+    rows = []
+    for key, group in table.groupby([*by], sort=False):
+        hits, n = round((group.accuracy * group.n).sum()), int(group.n.sum())
+        rows.append((*key, n, *accuracy_interval(hits, n)))
+    return DataFrame(rows, columns=[*by, "n", "accuracy", "low", "high"])
+
+
 def _share(part: float, whole: int) -> float:
     return float(part / whole) if whole else nan
 
