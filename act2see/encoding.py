@@ -14,14 +14,16 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from act2see.toolbox import SCHEMAS
 from act2see.trace import Trace
 
+Picture = Image.Image | tuple[Image.Image, Image.Image]  # a frame, or two of a video merged
+
 
 @dataclass
 class Encoding:
-    """A dialogue's tokens, each frame expanded to its own, and the frames in order."""
+    """A dialogue's tokens, each picture expanded to its own, and the pictures in order."""
 
     ids: list[int]
-    images: list[Image.Image]
-    grids: list[tuple[int, int, int]]  # the frames' sizes in patches, (1, height, width)
+    images: list[Picture]
+    grids: list[tuple[int, int, int]]  # the pictures' sizes in patches, (1, height, width)
 
 
 def encode(trace: Trace, processor, reply_next: bool = False, system: str = "") -> Encoding:
@@ -47,10 +49,12 @@ def encode_messages(messages, tools, processor, reply_next=False, system="") -> 
     limits = eye.size["shortest_edge"], eye.size["longest_edge"]
     grids, expanded = [], pieces[0]
     for image, piece in zip(images, pieces[1:], strict=True):
-        sides_px = smart_resize(image.height, image.width, eye.patch_size * eye.merge_size, *limits)
+        frame, *second = frames_of(image)
+        token = processor.video_token if second else processor.image_token
+        sides_px = smart_resize(frame.height, frame.width, eye.patch_size * eye.merge_size, *limits)
         height, width = (side_px // eye.patch_size for side_px in sides_px)
         grids.append((1, height, width))
-        expanded += processor.image_token * (height * width // eye.merge_size**2) + piece
+        expanded += token * (height * width // eye.merge_size**2) + piece
     ids = processor.tokenizer.encode(expanded, add_special_tokens=False)
     return Encoding(ids, images, grids)
 
@@ -67,18 +71,40 @@ def _spaced(value):
 def positions(encoding: Encoding, model) -> torch.Tensor:
     """(3, length) multimodal rotary positions of a dialogue; a prefix's are a prefix of them."""
     ids = torch.tensor([encoding.ids])
-    images = (ids == model.config.image_token_id).int()
     grids = torch.tensor(encoding.grids) if encoding.grids else None
-    return model.model.get_rope_index(ids, images, grids)[0][:, 0]
+    return model.model.get_rope_index(ids, pictured(ids, model).int(), grids)[0][:, 0]
 
 
-def pixels(images: list[Image.Image], processor) -> dict[str, torch.Tensor]:
-    """pixel_values and image_grid_thw of these images, {} for none."""
-    return dict(processor.image_processor(images, return_tensors="pt")) if images else {}
+def pictured(ids: torch.Tensor, model) -> torch.Tensor:
+    """Where `ids` stand for pictures. A pair takes its place in a dialogue like an image."""
+    return (ids == model.config.image_token_id) | (ids == model.config.video_token_id)
 
 
-def see(images: list[Image.Image], model, processor) -> list[torch.Tensor]:
-    """What the vision tower makes of each image: (1 + deepstack layers, tokens, width)."""
+def frames_of(picture: Picture) -> tuple[Image.Image, ...]:
+    """The one frame of a picture, or both."""
+    return picture if isinstance(picture, tuple) else (picture,)
+
+
+def pixels(images: list[Picture], processor) -> dict[str, torch.Tensor]:
+    """pixel_values and image_grid_thw of these pictures, {} for none.
+
+    A patch reaches over two moments: of an image both are the same, of a pair one is each frame's.
+    """
+    if not images:
+        return {}
+    look, depth = processor.image_processor, processor.image_processor.temporal_patch_size
+    seen = dict(look([frames_of(image)[0] for image in images], return_tensors="pt"))
+    if pairs := [image for image in images if isinstance(image, tuple)]:
+        counts = seen["image_grid_thw"].prod(-1)
+        paired = torch.tensor([isinstance(i, tuple) for i in images]).repeat_interleave(counts)
+        second = look([two for _, two in pairs], return_tensors="pt")["pixel_values"]
+        first, second = (p.unflatten(1, (3, depth, -1)) for p in (seen["pixel_values"], second))
+        first[paired, :, 1] = second[:, :, 1]
+    return seen
+
+
+def see(images: list[Picture], model, processor) -> list[torch.Tensor]:
+    """What the vision tower makes of each picture: (1 + deepstack layers, tokens, width)."""
     if not images:
         return []
     seen, eye = pixels(images, processor), model.model.visual
@@ -97,7 +123,7 @@ def hidden_states(model, ids: torch.Tensor, features: list[torch.Tensor], **inpu
     """
     embedded = model.get_input_embeddings()(ids)
     if features:
-        shown = ids == model.config.image_token_id
+        shown = pictured(ids, model)
         first, *deeper = torch.cat(features, 1).to(embedded)
         embedded = embedded.masked_scatter(shown[..., None], first)
         inputs |= {"visual_pos_masks": shown, "deepstack_visual_embeds": deeper}

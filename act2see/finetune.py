@@ -21,6 +21,7 @@ from act2see.encoding import (
     Encoding,
     assistant_labels,
     encode,
+    frames_of,
     hidden_states,
     positions,
     see,
@@ -88,7 +89,7 @@ def see_once(encodings: Sequence[Encoding], model, processor, path: Path, limit_
     """
     eye, named, pictures = model.model.visual, [], {}
     for encoding in encodings:
-        named.append([digest(image) for image in encoding.images])
+        named.append([digest(*frames_of(image)) for image in encoding.images])
         pairs = zip(encoding.images, encoding.grids, strict=True)
         pictures |= dict(zip(named[-1], pairs, strict=True))
     layers, width = 1 + len(eye.deepstack_visual_indexes), eye.config.out_hidden_size

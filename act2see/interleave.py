@@ -49,11 +49,15 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a dialogue may see: overview frames, calls, and how many are open at a time."""
+    """How much a dialogue may see: overview frames, calls, and how many are open at a time.
+
+    overview_as_video: half the tokens, since a local Qwen3-VL merges two frames into one.
+    """
 
     overview_frames: int = 8
     max_calls: int = 4
     open_dialogues: int = 64
+    overview_as_video: bool = False
 
 
 def interleave(
@@ -126,6 +130,7 @@ def setting(toolbox: Toolbox, budget: Budget) -> str:
     return (
         f"{budget.max_calls} calls, {toolbox.frames_per_call} frames a call, "
         f"{toolbox.rate_hz:g} Hz, {toolbox.max_side_px} px"
+        f"{', overview as video' if budget.overview_as_video else ''}"
     )
 
 
@@ -137,6 +142,7 @@ def open_trace(question: Question, policy: Policy, toolbox: Toolbox, budget: Bud
     frames = zip(images, times_s.tolist(), strict=True)
     overview = [Frame(time_s=time_s, pixels=image) for image, time_s in frames]
     told = {"policy": policy.name, "setting": setting(toolbox, budget)}
+    told["overview_as_video"] = budget.overview_as_video
     return Trace(question=question, overview=overview, tools=list(toolbox.tools), **told)
 
 

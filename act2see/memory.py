@@ -32,7 +32,8 @@ def memory_plan(
     config = AutoConfig.from_pretrained(profile.student)
     text, eye, recipe = config.text_config, config.vision_config, profile.recipe
     budget, toolbox = profile.budget, profile.toolbox
-    frames = budget.overview_frames + budget.max_calls * toolbox.frames_per_call
+    overview = -(-budget.overview_frames // (2 if budget.overview_as_video else 1))
+    frames = overview + budget.max_calls * toolbox.frames_per_call
     seen = frames * frame_tokens(profile)
     patches = eye.spatial_merge_size**2 * seen * min(1, SEEN_AT_ONCE / frames)
     looking = HALF_BYTES * patches * (eye.intermediate_size + 6 * eye.hidden_size)

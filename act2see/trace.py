@@ -83,6 +83,7 @@ class Trace(BaseModel):
     question: Question
     overview: list[Frame] = []
     tools: list[str] = []
+    overview_as_video: bool = False  # two of its frames merged into one picture
     steps: list[Step] = []
     policy: str = ""
     setting: str = ""  # the limits it was asked under
@@ -91,9 +92,13 @@ class Trace(BaseModel):
     failed: str = ""  # why there is no answer
     similarity: float | None = None
 
-    def messages(self) -> list[dict[str, Any]]:
-        """The dialogue as chat messages with PIL images; one more turn only adds to the end."""
-        asked = [*_shown(self.overview), {"type": "text", "text": self.question.prompt()}]
+    def messages(self, merged: bool = True) -> list[dict[str, Any]]:
+        """The dialogue as chat messages with PIL images; one more turn only adds to the end.
+
+        merged: an overview that is a video stands there in pairs of images, one part each.
+        """
+        shown = _paired if merged and self.overview_as_video else _shown
+        asked = [*shown(self.overview), {"type": "text", "text": self.question.prompt()}]
         messages: list[dict[str, Any]] = [{"role": "user", "content": asked}]
         for step in self.steps:
             if step.kind == "evidence":
@@ -159,9 +164,23 @@ def _shown(frames: list[Frame]) -> list[dict[str, Any]]:
     return parts
 
 
-def digest(image: Image.Image) -> str:
-    """20 hex digits that tell a picture from any other."""
-    return hashlib.sha1(image.tobytes() + str(image.size).encode()).hexdigest()[:20]
+def _paired(frames: list[Frame]) -> list[dict[str, Any]]:
+    """Two frames a part behind their mean time, as Qwen3-VL reads videos; an odd last one twice.
+
+    Without the tokens that transformers puts around the whole video from 5.10 on.
+    """
+    parts = []
+    for one, two in zip(frames[::2], [*frames[1::2], *frames[-1:]], strict=False):
+        label = f"<{(one.time_s + two.time_s) / 2:.1f} seconds>"
+        pair = {"type": "image", "image": (one.image(), two.image())}
+        parts += {"type": "text", "text": label}, pair
+    return parts
+
+
+def digest(*images: Image.Image) -> str:
+    """20 hex digits that tell a picture, or several, from any other."""
+    told = b"".join(image.tobytes() + str(image.size).encode() for image in images)
+    return hashlib.sha1(told).hexdigest()[:20]
 
 
 def write_traces(path: Path, traces: Iterable[Trace]) -> None:

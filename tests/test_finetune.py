@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from act2see.checkpoints import compute_dtype, load_student, unwrapped
-from act2see.encoding import assistant_labels, encode, hidden_states, pixels, see
+from act2see.encoding import (
+    assistant_labels,
+    encode,
+    frames_of,
+    hidden_states,
+    pixels,
+    see,
+)
 from act2see.finetune import Recipe, TraceTrainer, adapted, collate, example, finetune, see_once
 from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy
@@ -82,8 +89,12 @@ def test_loss_equals_that_of_the_whole_vocabulary_at_every_place(traces, process
     torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_a_picture_is_looked_at_once_for_all_epochs(traces, processor, base, tmp_path, monkeypatch):
-    encodings = [encode(t, processor) for t in [*traces, *traces]]
+@pytest.mark.parametrize("as_video", [False, True])
+def test_a_picture_is_looked_at_once_for_all_epochs(
+    traces, processor, base, tmp_path, monkeypatch, as_video
+):
+    told = {"overview_as_video": as_video}
+    encodings = [encode(t.model_copy(update=told), processor) for t in [*traces, *traces]]
     looked = []
     eye = base.model.visual.forward
     monkeypatch.setattr(
@@ -92,7 +103,8 @@ def test_a_picture_is_looked_at_once_for_all_epochs(traces, processor, base, tmp
         lambda *a, **k: looked.append(len(k["grid_thw"])) or eye(*a, **k),
     )
     kept = see_once(encodings, base, processor, tmp_path / "run" / "features.bin", 1.0)
-    assert sum(looked) == len({i.tobytes() for e in encodings for i in e.images})
+    shown = {tuple(f.tobytes() for f in frames_of(i)) for e in encodings for i in e.images}
+    assert sum(looked) == len(shown)
     for encoding, features in zip(encodings, kept, strict=True):
         with torch.no_grad():
             again = see(encoding.images, base, processor)

@@ -121,10 +121,10 @@ def test_what_does_not_fit_says_which_number_to_lower(eight_b, changed, memory_g
 
 
 def test_frames_cost_what_their_tokens_do(eight_b):
-    """14 × 14 tokens of 448 pixels: a frame more is 196 tokens more in every layer."""
+    """14 × 14 tokens of 448 pixels: two frames of a video more are 196 tokens in every layer."""
     profile = replace(PROFILES["paper"], student=eight_b, recipe=Recipe(batch_size=1))
     profile = replace(profile, memory_gb=1e3)
-    more = replace(profile, budget=replace(profile.budget, overview_frames=33))
+    more = replace(profile, budget=replace(profile.budget, overview_frames=34))
     plans = [memory_plan(p).training.activations for p in (profile, more)]
     text = Qwen3VLConfig(text_config=TEXT).text_config
     assert plans[1] - plans[0] == pytest.approx(196 * 36 * layer_bytes(text) / 1e9)

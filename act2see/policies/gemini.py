@@ -70,7 +70,9 @@ def contents(trace: Trace, own: dict[int, types.Content], last: bool = False) ->
 
     own: the model's turns as they came; one stands where the trace holds as many calls of it.
     """
-    said: list[Any] = [{"role": "user", "parts": [*map(_part, trace.messages()[0]["content"])]}]
+    said: list[Any] = [
+        {"role": "user", "parts": [*map(_part, trace.messages(merged=False)[0]["content"])]}
+    ]
     for turn, (words, functions, answers) in enumerate(rounds(trace)):
         calls = [types.FunctionCall(name=f["name"], args=f["arguments"]) for f in functions]
         if turn in own and len(_calls(own[turn])) == len(calls):

@@ -47,7 +47,10 @@ def _connect(teacher: Teacher, key: str):
 
 def wire(trace: Trace, system: str, last: bool = False) -> list[dict[str, Any]]:
     """The trace's messages in the protocol's words, frames as data URLs; `last` asks to answer."""
-    said = [("system", system, {}), ("user", [*map(_part, trace.messages()[0]["content"])], {})]
+    said = [
+        ("system", system, {}),
+        ("user", [*map(_part, trace.messages(merged=False)[0]["content"])], {}),
+    ]
     made = 0
     for text, functions, answers in rounds(trace):
         calls, shown = [], []

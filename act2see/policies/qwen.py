@@ -12,12 +12,20 @@ from itertools import takewhile
 import numpy as np
 import torch
 from cachetools import LRUCache
-from PIL import Image
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from act2see.checkpoints import unwrapped
-from act2see.encoding import Encoding, encode, encode_messages, hidden_states, positions, see
+from act2see.encoding import (
+    Encoding,
+    Picture,
+    encode,
+    encode_messages,
+    frames_of,
+    hidden_states,
+    positions,
+    see,
+)
 from act2see.interleave import Reply, read_reply
 from act2see.trace import LETTERS, Trace
 
@@ -195,14 +203,15 @@ class QwenPolicy:
         needed = np.arange(1, len(encodings) + 1) * longest * GROWTH
         return max(1, int(np.searchsorted(needed, self.room, "right")))
 
-    def _see(self, frames: list[Image.Image]) -> list[torch.Tensor]:
+    def _see(self, frames: list[Picture]) -> list[torch.Tensor]:
         """The frames' features; what was seen lately is not looked at again."""
-        kept = {id(frame): self.seen[id(frame)] for frame in frames if id(frame) in self.seen}
-        new = list({id(frame): frame for frame in frames if id(frame) not in kept}.values())
-        pairs = zip(new, see(new, self.model, self.processor), strict=True)
-        made = {id(frame): (frame, features) for frame, features in pairs}
+        names = [tuple(map(id, frames_of(frame))) for frame in frames]
+        kept = {name: self.seen[name] for name in names if name in self.seen}
+        new = {n: frame for n, frame in zip(names, frames, strict=True) if n not in kept}
+        features = see(list(new.values()), self.model, self.processor)
+        made = dict(zip(new, zip(new.values(), features, strict=True), strict=True))
         self.seen.update(made)
-        return [(kept | made)[id(frame)][1] for frame in frames]
+        return [(kept | made)[name][1] for name in names]
 
     def _feed(self, traces: list[Trace], encodings: list[Encoding]):
         """Bring the cache up to these encodings: which of them each row holds, and per row (rows,

@@ -1,6 +1,7 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -228,3 +229,13 @@ def test_a_missing_key_is_named(monkeypatch):
     with pytest.raises(ValueError, match="OPENAI_API_KEY is neither"):
         openai_teacher("m")
     assert openai_teacher("m", "http://127.0.0.1:9").key == ""
+
+
+def test_a_server_is_shown_every_frame_of_an_overview_that_is_a_video(serve, questions, key):
+    with serve(by_turn(ANSWER)) as (url, bodies):
+        budget = replace(BUDGET, overview_frames=3, overview_as_video=True)
+        (trace,) = interleave(questions[:1], openai_teacher("m", url), Toolbox(), budget)
+    parts = bodies[0]["messages"][1]["content"]
+    assert [p["type"] for p in parts] == ["text", "image_url"] * 3 + ["text"]
+    assert trace.overview_as_video and trace.setting.endswith("overview as video")
+    assert len(trace.messages()[0]["content"]) == 5

@@ -1,14 +1,14 @@
 """The batched, cached policy against one that sends everything again, one dialogue at a time."""
 
-from act2see.encoding from dataclasses import replace
+import pytest
 
-import encode
+from act2see.encoding import encode
 from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
 from tests.policies.naive import Naive, Scripted
 
-TOOLBOX = replace(PROFILES["pocket"].toolbox, generator=lambda frame, prompt: frame)
+TOOLBOX = PROFILES["pocket"].toolbox
 
 
 def answered(policy, questions, traces, **budget):
@@ -41,12 +41,27 @@ def test_dialogues_without_room_wait_and_say_the_same(base, processor, questions
     assert 1 <= max(widths) < len(questions)
 
 
-def test_a_picture_seen_lately_is_not_looked_at_again(base, processor, traces, monkeypatch):
+@pytest.mark.parametrize("as_video", [False, True])
+def test_a_picture_seen_lately_is_not_looked_at_again(
+    base, processor, traces, monkeypatch, as_video
+):
     policy = QwenPolicy(base, processor, max_new_tokens=2)
-    before = policy.reply(traces[:2])
+    told = {"overview_as_video": as_video}
+    before = policy.reply([t.model_copy(update=told) for t in traces[:2]])
     monkeypatch.setattr(base.model.visual, "forward", None)
-    opened = [t.model_copy() for t in traces[:2]]  # new dialogues for the policy, old pictures
+    opened = [t.model_copy(update=told) for t in traces[:2]]  # new dialogues, old pictures
     assert policy.reply(opened) == before
+
+
+def test_an_overview_as_video_is_continued_as_if_fed_at_once(base, processor, traces):
+    trace = next(t for t in traces if t.calls()).model_copy(update={"overview_as_video": True})
+    policy, steps = QwenPolicy(base, processor, max_new_tokens=30), trace.steps
+    trace.steps = []
+    policy.reply([trace])
+    trace.steps = steps[:3]
+    assert policy.reply([trace]) == QwenPolicy(base, processor, max_new_tokens=30).reply([trace])
+    single = trace.model_copy(update={"overview_as_video": False})
+    assert len(encode(single, processor).ids) - len(encode(trace, processor).ids) > 4 * 9
 
 
 def test_only_what_is_new_is_fed(base, processor, questions, traces):
