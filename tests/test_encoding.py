@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -55,11 +56,8 @@ def test_exactly_what_the_assistant_says_is_trained(traces, processor):
             elif step.kind == "answer":
                 wanted[-1] += step.text
             elif step.kind == "call":
-                window = step.arguments
-                wanted[-1] += (
-                    '<tool_call>\n{"name": "retrieve_frames", "arguments": {"start_s": '
-                    f'{window["start_s"]}, "end_s": {window["end_s"]}}}}}\n</tool_call>'
-                )
+                call = f'{{"name": "{step.tool}", "arguments": {json.dumps(step.arguments)}}}'
+                wanted[-1] += f"<tool_call>\n{call}\n</tool_call>"
         assert said == wanted
 
 
