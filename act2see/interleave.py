@@ -59,6 +59,10 @@ class Budget:
     open_dialogues: int = 64
     overview_as_video: bool = False
 
+    def __post_init__(self):
+        if self.open_dialogues < 1 or self.overview_frames < 0 or self.max_calls < 0:
+            raise ValueError(f"{self}: one dialogue must be open, nothing may be below 0")
+
 
 def interleave(
     questions: Sequence[Question],

@@ -63,6 +63,11 @@ class Toolbox:
     ranker: Callable[[list[Frame], str], np.ndarray] | None = field(default=None, repr=False)
     generator: Callable[[Image.Image, str], Image.Image] | None = field(default=None, repr=False)
 
+    def __post_init__(self):
+        if self.frames_per_call < 1 or not self.rate_hz > 0:
+            told = f"frames_per_call is {self.frames_per_call}, rate_hz is {self.rate_hz:g}"
+            raise ValueError(f"{told}; the first must be 1 or more, the second above 0")
+
     def run(self, trace: Trace, call: Step) -> Step:
         """The evidence that answers `call`: frames, or a text that says what is wrong with it."""
         try:
@@ -137,7 +142,7 @@ def read_call(raw: str) -> Step:
     raw = raw.encode("utf-8", "replace").decode()
     nested = raw.count("[") + raw.count("{")
     try:
-        call = json.loads(raw) if nested <= MAX_NESTED else None
+        call = strict(raw) if nested <= MAX_NESTED else None
         json.dumps(call, ensure_ascii=False).encode()  # fails for half a character in an escape
     except ValueError:  # also for a number of over 4,300 digits
         call = None
@@ -147,10 +152,19 @@ def read_call(raw: str) -> Step:
     return Step(kind="call", text=raw.strip())
 
 
+def strict(raw: str):
+    """What this JSON says. Raises ValueError, also for NaN and Infinity, which are no JSON."""
+
+    def refuse(name: str):
+        raise ValueError(f"{name} is no number")
+
+    return json.loads(raw, parse_constant=refuse)
+
+
 def unreadable(raw: str) -> str:
     """What is wrong with a call that `read_call` could not read."""
     try:
-        json.loads(raw)
+        strict(raw)
     except (ValueError, RecursionError) as error:
         return f"the call is not JSON: {error}."
     return 'the call must be {"name": tool, "arguments": {…}}.'

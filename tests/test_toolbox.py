@@ -41,7 +41,10 @@ def test_frames_already_shown_are_not_sent_again(questions):
         (call(start_s=4, end_s=6, frames=10_000), "knows no 'frames'; it takes start_s, end_s"),
         (call(start_s="4", end_s=6), "start_s is '4'; it must be a number"),
         (call(start_s=True, end_s=6), "start_s is True; it must be a number"),
-        ('{"name": "retrieve_frames", "arguments": {"start_s": NaN, "end_s": 6}}', "a number"),
+        (
+            '{"name": "retrieve_frames", "arguments": {"start_s": NaN, "end_s": 6}}',
+            "NaN is no number",
+        ),
         (call(start_s=4, end_s=6, query=7), "query is 7; it must be a text"),
         (
             '{"name": "zoom", "arguments": {}}',
@@ -117,6 +120,12 @@ def abs_from(frames, time_s):
     import numpy as np
 
     return np.array([abs(f.time_s - time_s) for f in frames])
+
+
+def test_limits_that_allow_no_frame_are_the_users_mistake():
+    for wrong in {"frames_per_call": 0}, {"frames_per_call": -1}, {"rate_hz": 0}:
+        with pytest.raises(ValueError, match="must be 1 or more"):
+            Toolbox(**wrong)
 
 
 def test_schemas_are_what_servers_expect():

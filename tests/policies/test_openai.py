@@ -187,7 +187,7 @@ def test_the_account_is_never_overdrawn(serve, questions, key):
     assert 0.15 < account.usd() <= 0.30 and account.open == 0
     assert len(bodies) * 0.085 == pytest.approx(account.usd())
     refused = [t.failed for t in traces if t.failed]
-    assert len(refused) == 8 - len(bodies) and "budget_usd is 0.3" in refused[0]
+    assert len(refused) == len(questions) - len(bodies) and "budget_usd is 0.3" in refused[0]
 
 
 def test_a_budget_needs_prices():
@@ -209,7 +209,7 @@ def test_requests_are_open_together_up_to_the_limit(serve, questions, key):
         barrier.wait()
         return ANSWER
 
-    traces, _ = run(serve, questions, script, Limits(concurrency=4, retries=0, timeout_s=20))
+    traces, _ = run(serve, questions[:8], script, Limits(concurrency=4, retries=0, timeout_s=20))
     assert all(t.letter() == "A" for t in traces)
 
 
