@@ -158,11 +158,11 @@ def _counterfactual(scene: Scene, rng: Rng):
         edit = Edit("move", one.shape, place=place)
         others = [p for p in PLACES if p not in (one.place, place)]
         asked = one.place if changes else str(rng.choice(others))
-        after = {p: s for s, (_, p) in edited(scene, time_s, edit).facts(time_s).things.items()}
-        answer, pool = after.get(asked, "none"), [*(s for s in SHAPES if s != one.shape), "none"]
+        then = edited(scene, time_s, edit).facts(time_s).things
+        answer = next((s for s, (_, p) in then.items() if p == asked), "none")
+        pool = [*(s for s in SHAPES if s != one.shape), "none"]
         text = f"if the {one.shape} moved to the {place}, which shape would be {asked}?"
-        there = f"the {answer} is {asked}" if asked in after else f"none is {asked}"
-        told = f"the {one.shape} is {place} then, and {there}"
+        told = ", ".join(f"the {s} is {colour}, {place}" for s, (colour, place) in then.items())
     else:
         kind, asked = "colour", two.shape
         rare = [c for c in COLOURS if c not in (one.colour, two.colour)]
@@ -171,7 +171,7 @@ def _counterfactual(scene: Scene, rng: Rng):
         answer = edited(scene, time_s, edit).facts(time_s).things[asked][0]
         pool = [c for c in COLOURS if c != colour]
         text = f"if the {one.shape} were painted {colour}, what colour would the {asked} be?"
-        told = f"the {one.shape} is {colour} then, and the {asked} is {answer}"
+        told = f"there the {asked} is {answer}"
     truth = {"kind": kind, "asked": asked, "edit": asdict(edit), "windows": []}
     truth |= {"prompt": edit.prompt(), "time_s": time_s}
     told = f"The frames do not show it, so I imagine it at {time_s:.1f}: {told}"

@@ -31,6 +31,14 @@ from act2see.pocket.world import COLOURS, EVENT_S, FPS, PLACES, SHAPES, render, 
 
 LATENTS = 16
 WIDTHS = (64, 96, 96)
+# Steps, what learns in them, and how often each kind of edit is drawn (remove, paint, add, move).
+# The learning rate rises and falls once a stage. Moves come last and most: nothing but them needs
+# to know where a word like `left` is.
+STAGES = (
+    (400, "autoencoder", (0.25, 0.25, 0.25, 0.25)),
+    (1600, "editor", (0.25, 0.25, 0.25, 0.25)),
+    (900, "editor", (0.1, 0.1, 0.1, 0.7)),
+)
 
 
 def build_pipeline() -> StableDiffusionInstructPix2PixPipeline:
@@ -72,18 +80,27 @@ def build_tokenizer() -> CLIPTokenizer:
 class Pairs(Dataset):
     """Step number -> (before, after) frames, uint8 (n, side, side, 3) each, and n instructions."""
 
-    def __init__(self, seed: int, steps: int, count: int):
-        self.seed, self.steps, self.count = seed, steps, count
+    def __init__(self, seed: int, count: int):
+        self.seed, self.count = seed, count
 
     def __len__(self) -> int:
-        return self.steps
+        return sum(steps for steps, *_ in STAGES)
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
         rng = np.random.default_rng([self.seed, 3, step])
-        return draw_pairs(rng, self.count)
+        return draw_pairs(rng, self.count, stage(step)[-1])
 
 
-def draw_pairs(rng: np.random.Generator, count: int):
+def stage(step: int) -> tuple[int, int, str, tuple[float, ...]]:
+    """The step inside its stage, how many that has, what learns, and the chances of the kinds."""
+    for steps, learns, chances in STAGES:
+        if step < steps:
+            return step, steps, learns, chances
+        step -= steps
+    raise IndexError("past the last stage")
+
+
+def draw_pairs(rng: np.random.Generator, count: int, chances):
     """Frames at any moment, a third of them at a brief event, and an edit of each."""
     before, after, prompts = [], [], []
     for _ in range(count):
@@ -94,7 +111,7 @@ def draw_pairs(rng: np.random.Generator, count: int):
         if rng.random() < 0.33:
             event = scene.events[int(rng.integers(len(scene.events)))]
             time_s = float(np.ceil(event.start_s * FPS + int(rng.integers(EVENT_S * FPS))) / FPS)
-        edit = sample_edit(scene, rng)
+        edit = sample_edit(scene, rng, str(rng.choice(KINDS, p=chances)))
         moment = np.array([time_s])
         before.append(render(scene, moment)[0])
         after.append(render(edited(scene, time_s, edit), moment)[0])
@@ -132,8 +149,8 @@ def editing_loss(pipe, batch, rng: torch.Generator) -> torch.Tensor:
     return ((1 + 4 * changed) * error).mean()
 
 
-def train(folder: Path, seed: int, steps: int, keeping: int, batch: int, lr: float) -> None:
-    """Both stages, `keeping` steps for the autoencoder and `steps` for the rest."""
+def train(folder: Path, seed: int, batch: int, lr: float) -> None:
+    """All stages, with a checkpoint every 100 steps to go on from."""
     torch.manual_seed(seed)
     began, pipe = time.time(), build_pipeline()
     state = folder / "checkpoint.pt"
@@ -151,42 +168,40 @@ def train(folder: Path, seed: int, steps: int, keeping: int, batch: int, lr: flo
             optim.load_state_dict(old)
     count = sum(w.numel() for w in [*eye, *rest])
     print(f"{count:,} parameters, from step {first}", flush=True)
-    loader = DataLoader(
-        Pairs(seed, keeping + steps, batch), batch_size=None, sampler=range(first, keeping + steps),
-        num_workers=1, prefetch_factor=3,
-    )  # fmt: skip
+    pairs = Pairs(seed, batch)
+    order = range(first, len(pairs))
+    loader = DataLoader(pairs, batch_size=None, sampler=order, num_workers=1, prefetch_factor=3)
     rng = torch.Generator().manual_seed(seed + first)
     for step, drawn in enumerate(loader, first):
-        stage = int(step >= keeping)
-        at, whole = (step - keeping, steps) if stage else (step, keeping)
-        optim = optims[stage]
+        at, whole, learns, _ = stage(step)
+        edits = learns == "editor"
+        optim, weights = optims[edits], (eye, rest)[edits]
         for group in optim.param_groups:
             group["lr"] = lr * min((at + 1) / 50, 1.0, max((whole - at) / (0.4 * whole), 0.02))
         with torch.autocast("cpu", torch.bfloat16):
-            loss = editing_loss(pipe, drawn, rng) if stage else autoencoder_loss(pipe, drawn)
+            loss = editing_loss(pipe, drawn, rng) if edits else autoencoder_loss(pipe, drawn)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(rest if stage else eye, 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optim.step()
         optim.zero_grad()
-        if step % 20 == 0 or step == keeping + steps - 1:
+        if step % 20 == 0:
             told = spent_s + time.time() - began
             print(f"{step:5d} {told:6.0f}s  {float(loss.detach()):.5f}", flush=True)
-        if step % 200 == 199 or step == keeping + steps - 1:
+        if step % 100 == 99:
             folder.mkdir(parents=True, exist_ok=True)
             kept = {name: part.state_dict() for name, part in parts.items()}
             kept |= {"optims": [o.state_dict() for o in optims], "step": step + 1}
             kept["spent_s"] = spent_s + time.time() - began
             torch.save(kept, state.with_suffix(".new"))
             state.with_suffix(".new").replace(state)
-    finish(folder, pipe, seed, steps, keeping, spent_s + time.time() - began)
+    finish(folder, pipe, seed, spent_s + time.time() - began)
 
 
-def finish(folder: Path, pipe, seed: int, steps: int, keeping: int, spent_s: float) -> None:
+def finish(folder: Path, pipe, seed: int, spent_s: float) -> None:
     """Save the pipeline in half precision, and beside it how it was made."""
     pipe.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     made = {
-        "command": f"python data/pocket/train_generator.py FOLDER --seed {seed} --steps {steps} "
-        f"--keeping {keeping}",
+        "command": f"python data/pocket/train_generator.py FOLDER --seed {seed}",
         "seed": seed,
         "minutes": round(spent_s / 60, 1),
         "machine": f"{torch.get_num_threads()} CPU threads",
@@ -199,8 +214,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--keeping", type=int, default=400)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     options = parser.parse_args()
