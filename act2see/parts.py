@@ -16,7 +16,7 @@ from act2see.benchmarks import choices, video_mme, videoespresso, vitib
 from act2see.figures import WORLD
 from act2see.generator import load_generator
 from act2see.interleave import Policy
-from act2see.pocket.questions import pocket_questions
+from act2see.pocket.questions import FOUNDATION, pocket_questions
 from act2see.policies.oracle import MISTAKES, OraclePolicy
 from act2see.profiles import Profile
 from act2see.ranker import load_ranker
@@ -63,17 +63,24 @@ def load_teacher(
 
 
 def load_questions(
-    source: str, split: str, seed: int, count: int, place: str | Path, may_train: bool = False
+    source: str,
+    split: str,
+    seed: int,
+    count: int,
+    place: str | Path,
+    may_train: bool = False,
+    families: Sequence[str] = FOUNDATION,
 ) -> Loaded:
     """At most `count` questions of a split, drawn with `seed`, and the videos that are missing.
 
     place: where clips of the pocket world are drawn, or else the file of published records, with
-    the videos beside it. may_train: your right to train on CausalVQA. Raises ValueError for an
+    the videos beside it. may_train: your right to train on CausalVQA. families: of the pocket
+    world. Raises ValueError for an
     unknown source or a benchmark to train on, FileNotFoundError where there are no records.
     """
     place = Path(place)
     if source == "pocket":
-        return Loaded(pocket_questions(split, seed, count, place), {})
+        return Loaded(pocket_questions(split, seed, count, place, families), {})
     if source not in WORLDS or (source in BENCHMARKS and split != "test"):
         known = [*WORLDS] if split == "test" else ["pocket", *SOURCES]
         raise ValueError(f"source of {split} is {source!r}; it must be one of: {', '.join(known)}")

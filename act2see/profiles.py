@@ -1,7 +1,8 @@
 """Profiles: which models, how many frames, which recipe. All notebooks run on any of them.
 
 Works on names and numbers. Knows nothing of how anything is done: what a profile changes is data.
-`pocket` is the embedded default and needs no GPU, no key and no download; `t4` is for one GPU of
+`pocket` is the embedded default and needs no GPU, no key and no download; `imagine` is the same
+with hypothetical frames and the questions that need them; `t4` is for one GPU of
 16 GB, `paper` for one of 24 GB or more. Student, teacher, embedder and sources of `paper` are the
 paper's; it does not name the others, nor any number, which are our choice.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from act2see.finetune import Recipe
 from act2see.interleave import Budget
+from act2see.pocket.questions import FAMILIES, FOUNDATION
 from act2see.similarity import POCKET_EMBEDDER
 from act2see.toolbox import Toolbox
 
@@ -39,11 +41,16 @@ class Profile:
     generator: str = ""  # of hypothetical frames
     generator_options: Mapping = field(default_factory=dict)  # given to it at every call
     source: str = "pocket"  # of the questions to distil from
+    families: tuple[str, ...] = FOUNDATION  # of the pocket world's questions
     benchmark: str = "pocket"  # of the questions to be scored on
     reply_tokens: int = 256  # of a student's turn, thinking included
     memory_gb: float = 8.0  # to train and answer in
 
 
+DRAWN = {
+    "generator": str(DATA / "pocket" / "generator"),
+    "generator_options": {"num_inference_steps": 4, "guidance_scale": 1.0},
+}
 PROFILES = {
     "pocket": Profile(
         name="pocket",
@@ -51,10 +58,20 @@ PROFILES = {
         teacher="oracle",
         embedder=POCKET_EMBEDDER,
         budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
-        toolbox=Toolbox(tools=BOTH, frames_per_call=5, rate_hz=2.0),
+        toolbox=Toolbox(frames_per_call=5, rate_hz=2.0),
         recipe=Recipe(rank=16, learning_rate=2e-3, epochs=4, batch_size=16),
-        generator=str(DATA / "pocket" / "generator"),
-        generator_options={"num_inference_steps": 4, "guidance_scale": 1.0},
+        **DRAWN,
+    ),
+    "imagine": Profile(
+        name="imagine",
+        student=str(DATA / "pocket" / "base"),
+        teacher="oracle",
+        embedder=POCKET_EMBEDDER,
+        budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
+        toolbox=Toolbox(tools=BOTH, frames_per_call=5, rate_hz=2.0),
+        recipe=Recipe(rank=16, learning_rate=1.5e-3, epochs=6, batch_size=8),
+        families=FAMILIES,
+        **DRAWN,
     ),
     "t4": Profile(
         name="t4",

@@ -6,18 +6,18 @@ import pytest
 
 from act2see.checkpoints import load_processor, load_student
 from act2see.interleave import Budget, interleave
-from act2see.pocket.questions import pocket_questions
+from act2see.pocket.questions import FAMILIES, pocket_questions
 from act2see.policies.oracle import OraclePolicy
 from act2see.profiles import PROFILES
 
 BASE = PROFILES["pocket"].student
-TOOLBOX = replace(PROFILES["pocket"].toolbox, generator=lambda frame, prompt: frame)
+TOOLBOX = replace(PROFILES["imagine"].toolbox, generator=lambda frame, prompt: frame)
 
 
 @pytest.fixture(scope="session")
 def questions(tmp_path_factory):
     """Ten questions, two of each family, with clips on disk."""
-    return pocket_questions("validation", 123, 10, tmp_path_factory.mktemp("clips"))
+    return pocket_questions("validation", 123, 10, tmp_path_factory.mktemp("clips"), FAMILIES)
 
 
 @pytest.fixture(scope="session")

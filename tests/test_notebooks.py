@@ -1,6 +1,7 @@
 """Every notebook runs through papermill, tiny, on what the one before it wrote: the user's way."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,17 @@ import papermill
 import pytest
 
 from act2see.checkpoints import check_adapter
-from act2see.pocket.questions import FAMILIES
-from act2see.profiles import load_profile
+from act2see.pocket.questions import FAMILIES, FOUNDATION
+from act2see.profiles import DATA, load_profile
 from act2see.statistics import COLUMNS
 from act2see.trace import read_traces
 
+sys.path.insert(0, str(DATA / "pocket"))
+import ablate
+
 ROOT = Path(__file__).parents[1]
 SEED = 5
-QUESTIONS = 60
+QUESTIONS = 48
 
 
 def run(stem: str, out: Path, **parameters) -> Path:
@@ -53,12 +57,12 @@ def tuned(filtered):
 
 @pytest.fixture(scope="module")
 def answered(tuned):
-    return run("04_interleaved_inference", tuned, questions=10)
+    return run("04_interleaved_inference", tuned, questions=8)
 
 
 @pytest.fixture(scope="module")
 def scored(tuned):
-    return run("05_benchmarks_and_ablations", tuned, questions=20)
+    return run("05_benchmarks_and_ablations", tuned, questions=16)
 
 
 def test_01_writes_a_trace_of_every_question(distilled):
@@ -120,4 +124,19 @@ def test_05_writes_a_row_for_every_system_and_family(scored):
     assert {"base", "base_dense", "act2see"} | trivial <= set(results.system)
     assert results.accuracy.dropna().between(0, 1).all()
     by_family = results[results.system == "act2see"].set_index("family")
-    assert (by_family.n[[*FAMILIES]] == 4).all()
+    assert (by_family.n[[*FOUNDATION]] == 4).all()
+
+
+def test_06_draws_every_grid_of_a_table(tmp_path):
+    rows = []
+    for cell in ablate.grid(2):
+        for family in (*FAMILIES, "all", "need a look"):
+            rows.append((cell.grid, cell.cell, cell.seed, family, 50, 0.5, 0.37, 0.63, 1.0))
+    gains = [
+        ("gain of both", name, "all", "all", 100, 0.1, 0.02, 0.18, None) for name in ablate.TOOLS
+    ]
+    pd.DataFrame(rows + gains, columns=ablate.COLUMNS).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "t.json").write_text("{}")
+    run("06_ablations", tmp_path, table=str(tmp_path / "t.csv"), figures_folder=str(tmp_path / "f"))
+    drawn = {path.stem.removeprefix("ablation_") for path in (tmp_path / "f").glob("*.pdf")}
+    assert drawn == {"tools", "evidence", "calls", "untrained", "reference", "threshold", "traces"}

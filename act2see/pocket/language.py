@@ -12,13 +12,13 @@ UNSEEN = "the frames do not show it."
 
 def description(facts: Facts) -> str:
     """The whole frame in words: wall, shapes in a fixed order, visitor."""
-    return f"{wall(facts)} {things(facts)} {visitor(facts)}"
+    things = " ".join(thing(facts, shape) for shape in SHAPES if shape in facts.things)
+    return f"{wall(facts)} {things} {visitor(facts)}"
 
 
-def things(facts: Facts) -> str:
-    """`the disc is red, top. the cross is blue, left.`: the shapes in a fixed order."""
-    names = (shape for shape in SHAPES if shape in facts.things)
-    return " ".join(f"{colour(facts, name)[:-1]}, {facts.things[name][1]}." for name in names)
+def thing(facts: Facts, shape: str) -> str:
+    """`the disc is red, top.`"""
+    return f"{colour(facts, shape)[:-1]}, {facts.things[shape][1]}."
 
 
 def wall(facts: Facts) -> str:
@@ -49,9 +49,9 @@ def white(facts: Facts) -> str:
 
 def reading(kind: str, shape: str, facts: Facts) -> str:
     """What to note of a frame for a question of this kind about this shape ("" for the visitor)."""
-    if kind == "shape":
-        return things(facts)
-    if kind in ("turn", "colour"):
+    if kind in ("place", "colour"):
+        return thing(facts, shape)
+    if kind == "turn":
         return colour(facts, shape)
     if kind == "visit":
         return visitor(facts)

@@ -18,7 +18,8 @@ from act2see.pocket.edits import Edit, edited
 from act2see.pocket.world import COLOURS, PLACES, SHAPES, Event, Rng, Scene
 from act2see.trace import Question
 
-FAMILIES = ("static", "moment", "search", "order", "counterfactual")
+FOUNDATION = ("static", "moment", "search", "order")  # what real frames answer
+FAMILIES = (*FOUNDATION, "counterfactual")
 SPLITS = {"pretrain": 1, "train": 2, "validation": 3, "test": 4}
 
 
@@ -35,7 +36,7 @@ def scene_seed(split: str, seed: int, index: int) -> int:
 
 
 def pocket_questions(
-    split: str, seed: int, count: int, folder: Path, families: Sequence[str] = FAMILIES
+    split: str, seed: int, count: int, folder: Path, families: Sequence[str] = FOUNDATION
 ) -> list[Question]:
     """`count` questions, the families in turn, each about a clip of its own in `folder`.
 
@@ -148,34 +149,36 @@ def _order(scene: Scene, rng: Rng):
 
 
 def _counterfactual(scene: Scene, rng: Rng):
-    """A shape is moved or painted; what becomes of another place or shape by the law of `edits`."""
+    """A shape is moved or painted; what becomes of another shape by the law of `edits`."""
     one, two, *_ = (scene.things[i] for i in rng.permutation(len(scene.things)))
-    time_s, changes = float(scene.overview_times()[0]), rng.random() < 0.75
-    now = {t.place: t.shape for t in scene.things}
-    if rng.random() < 0.5:
-        kind, free = "shape", [p for p in PLACES if p not in now]
-        place = str(rng.choice(free)) if free and rng.random() < 0.25 else two.place
-        edit = Edit("move", one.shape, place=place)
-        others = [p for p in PLACES if p not in (one.place, place)]
-        asked = one.place if changes else str(rng.choice(others))
-        then = edited(scene, time_s, edit).facts(time_s).things
-        answer = next((s for s, (_, p) in then.items() if p == asked), "none")
-        pool = [*(s for s in SHAPES if s != one.shape), "none"]
-        text = f"if the {one.shape} moved to the {place}, which shape would be {asked}?"
-        told = ", ".join(f"the {s} is {colour}, {place}" for s, (colour, place) in then.items())
-    else:
-        kind, asked = "colour", two.shape
-        rare = [c for c in COLOURS if c not in (one.colour, two.colour)]
-        colour = two.colour if changes else str(rng.choice(rare))
-        edit = Edit("paint", one.shape, colour=colour)
-        answer = edited(scene, time_s, edit).facts(time_s).things[asked][0]
-        pool = [c for c in COLOURS if c != colour]
-        text = f"if the {one.shape} were painted {colour}, what colour would the {asked} be?"
-        told = f"there the {asked} is {answer}"
-    truth = {"kind": kind, "asked": asked, "edit": asdict(edit), "windows": []}
+    time_s, kind = float(scene.overview_times()[0]), str(rng.choice(["place", "colour"]))
+    every, own, taken = COLOURS, one.colour, two.colour
+    if kind == "place":
+        every, own, taken = PLACES, one.place, two.place
+    new = taken  # three times of four the other has to give way
+    if rng.random() < 0.25:
+        new = str(rng.choice([x for x in every if x not in (own, taken)]))
+    edit = Edit("move", one.shape, place=new)
+    case, asked = f"moved to the {new}", f"where would the {two.shape} be"
+    if kind == "colour":
+        edit = Edit("paint", one.shape, colour=new)
+        case, asked = f"were painted {new}", f"what colour would the {two.shape} be"
+    colour, place = edited(scene, time_s, edit).facts(time_s).things[two.shape]
+    answer, pool = (
+        (place, PLACES) if kind == "place" else (colour, [c for c in COLOURS if c != new])
+    )
+    truth = {"kind": kind, "shape": two.shape, "edit": asdict(edit), "windows": []}
     truth |= {"prompt": edit.prompt(), "time_s": time_s}
-    told = f"The frames do not show it, so I imagine it at {time_s:.1f}: {told}"
-    return text, answer, pool, truth, told, f"It would be {answer}"
+    told = f"The frames do not show it. The {one.shape} {case}: I imagine it at {time_s:.1f}, "
+    told += f"and there the {two.shape} is {colour}, {place}"
+    return (
+        f"if the {one.shape} {case}, {asked}?",
+        answer,
+        pool,
+        truth,
+        told,
+        f"It would be {answer}",
+    )
 
 
 def _visitor(event: Event, by_colour: bool) -> tuple[str, str, tuple[str, ...]]:

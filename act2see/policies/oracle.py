@@ -49,7 +49,7 @@ class Turn:
 
     def __init__(self, trace: Trace, policy: OraclePolicy):
         self.trace, self.question, truth = trace, trace.question, trace.question.truth
-        self.kind, self.shape = truth["kind"], truth.get("shape", truth.get("asked", ""))
+        self.kind, self.shape = truth["kind"], truth.get("shape", "")
         self.windows, self.scene = truth["windows"], sample_scene(truth["seed"])
         rng = np.random.default_rng([truth["seed"], policy.seed, 99])
         wrong = [policy.wrong_window, policy.misread, policy.jump, policy.wander]
@@ -92,12 +92,14 @@ class Turn:
         if self.turn == 0:
             told = {"prompt": self.edit.prompt(), "time_s": round(time_s, 1)}
             call = Step(kind="call", tool="generate_frame", arguments=told)
-            return Reply(f"{language.UNSEEN} {language.imagine(time_s)}", [call])
+            case = self.question.text.split(",")[0].removeprefix("if ")
+            return Reply(f"{language.UNSEEN} {case}. {language.imagine(time_s)}", [call])
         frames = self.trace.steps[-1].frames
-        things = self._see(frames[0]).things if frames else {}
-        found = {shape: colour for shape, (colour, _) in things.items()}
-        found |= {place: shape for shape, (_, place) in things.items()}
-        return self.conclude(self._timeline(self.kind, frames), found.get(self.shape, "none"))
+        if not frames:
+            return self.conclude(language.UNSEEN)
+        colour, place = self._see(frames[0]).things[self.shape]
+        found = place if self.kind == "place" else colour
+        return self.conclude(self._timeline(self.kind, frames), found)
 
     def _look_first(self) -> Reply:
         """Read walls up to the change, or the frames inside the windows; then ask for more."""
@@ -176,7 +178,7 @@ class Turn:
         if self.mistake != "misread" or not (asked_for or self.question.family == "static"):
             return facts
         places = dict(zip(PLACES, [*PLACES][1:] + [*PLACES][:1], strict=True))
-        moved = places if self.kind == "shape" and self.edit else {}
+        moved = places if self.edit else {}
         things = {s: (self.swap.get(c, c), moved.get(p, p)) for s, (c, p) in facts.things.items()}
         visitor = facts.visitor and (facts.visitor[0], self.swap[facts.visitor[1]])
         return Facts(facts.wall, things, visitor)

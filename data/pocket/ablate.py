@@ -83,7 +83,7 @@ class Grid:
 
     def __init__(self, folder: Path, asked: int, tested: int, passes: int):
         self.folder, self.tested, self.passes = folder, tested, passes
-        self.profile = equip(load_profile("pocket"))
+        self.profile = equip(load_profile("imagine"))
         self.processor = load_processor(self.profile.student)
         self.asked, self.scored = asked, {}
 
@@ -91,7 +91,7 @@ class Grid:
         """The teacher's traces of the first `asked` training questions, with their similarity."""
         key = tools, asked, seed
         if key not in self.scored:
-            questions = pocket_questions("train", 0, asked, self.folder / "clips")
+            questions = pocket_questions("train", 0, asked, self.folder / "clips", FAMILIES)
             toolbox = replace(self.profile.toolbox, tools=TOOLS[tools])
             file = self.folder / f"traces-{tools}-{seed}.jsonl"
             teacher = OraclePolicy(seed=seed)
@@ -153,7 +153,9 @@ class Grid:
 
     def answers(self, cell: Cell) -> list[Trace]:
         """The cell's dialogues about its test questions."""
-        questions = pocket_questions("test", 100 + cell.seed, self.tested, self.folder / "clips")
+        questions = pocket_questions(
+            "test", 100 + cell.seed, self.tested, self.folder / "clips", FAMILIES
+        )
         adapter = self.adapter(cell) if cell.traces else ""
         policy = QwenPolicy(load_student(self.profile.student, adapter), self.processor, "student")
         toolbox = replace(self.profile.toolbox, tools=TOOLS[cell.tools])

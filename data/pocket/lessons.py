@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from act2see.pocket import language
-from act2see.pocket.questions import FAMILIES, ask
+from act2see.pocket.questions import FOUNDATION, ask
 from act2see.pocket.world import COLOURS, EVENT_S, FPS, PLACES, SHAPES, Scene, render, sample_scene
 from act2see.trace import Question
 
@@ -261,7 +261,7 @@ def _moment(scene: Scene, rng: np.random.Generator) -> float:
 
 def _question(scene: Scene, rng: np.random.Generator):
     """A question that the overview does not answer."""
-    return ask(scene, str(rng.choice(FAMILIES[1:4])), video="", rng=rng)
+    return ask(scene, str(rng.choice(FOUNDATION[1:])), video="", rng=rng)
 
 
 def _window_times(window: list[float], rng: np.random.Generator) -> list[float]:

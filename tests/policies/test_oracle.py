@@ -8,13 +8,13 @@ from act2see.policies.oracle import OraclePolicy
 from act2see.profiles import PROFILES
 from act2see.trace import write_traces
 
-TOOLBOX = replace(PROFILES["pocket"].toolbox, generator=lambda frame, prompt: frame)
+TOOLBOX = replace(PROFILES["imagine"].toolbox, generator=lambda frame, prompt: frame)
 FAULTLESS = OraclePolicy(wrong_window=0, misread=0, jump=0, wander=0)
 
 
 @pytest.fixture(scope="module")
 def fifty(tmp_path_factory):
-    return pocket_questions("validation", 77, 50, tmp_path_factory.mktemp("clips"))
+    return pocket_questions("validation", 77, 50, tmp_path_factory.mktemp("clips"), FAMILIES)
 
 
 def test_a_faultless_teacher_is_right_and_calls_as_the_family_needs(fifty):

@@ -10,7 +10,7 @@ from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
 from tests.policies.naive import Naive, Scripted
 
-TOOLBOX = replace(PROFILES["pocket"].toolbox, generator=lambda frame, prompt: frame)
+TOOLBOX = replace(PROFILES["imagine"].toolbox, generator=lambda frame, prompt: frame)
 
 
 def answered(policy, questions, traces, **budget):
