@@ -59,7 +59,7 @@ PROFILES = {
         embedder=POCKET_EMBEDDER,
         budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
         toolbox=Toolbox(frames_per_call=5, rate_hz=2.0),
-        recipe=Recipe(rank=16, learning_rate=2e-3, epochs=4, batch_size=16),
+        recipe=Recipe(rank=16, learning_rate=2e-3, epochs=5, batch_size=16),
         **DRAWN,
     ),
     "imagine": Profile(

@@ -6,7 +6,7 @@ from act2see.toolbox import SCHEMAS
 
 def test_profiles_are_found_by_name_and_others_refused():
     assert load_profile("pocket") == PROFILES["pocket"]
-    with pytest.raises(ValueError, match="profile is 'huge'; it must be one of: pocket, imagine, t4, paper"):
+    with pytest.raises(ValueError, match="'huge'; it must be one of: pocket, imagine, t4, paper"):
         load_profile("huge")
 
 
