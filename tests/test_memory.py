@@ -109,7 +109,7 @@ def test_the_profiles_fit_their_machines(eight_b, four_b):
         ({"recipe": Recipe(batch_size=1)}, 15, "activations, .*; set recompute=True"),
         ({"recipe": Recipe(batch_size=16, recompute=True)}, 60, "lower batch_size, 16"),
         ({"budget": Budget(overview_frames=200)}, 20, "lower overview_frames"),
-        ({"toolbox": Toolbox(frames_per_call=0, max_side_px=2400)}, 20, "max_side_px"),
+        ({"toolbox": Toolbox(frames_per_call=1, max_side_px=2400)}, 20, "max_side_px"),
         ({"reply_tokens": 2**16}, 20, r"answering .* cache, [\d.]+; lower reply_tokens"),
     ],
 )
