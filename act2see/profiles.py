@@ -47,32 +47,27 @@ class Profile:
     memory_gb: float = 8.0  # to train and answer in
 
 
-DRAWN = {
-    "generator": str(DATA / "pocket" / "generator"),
-    "generator_options": {"num_inference_steps": 4, "guidance_scale": 1.0},
-}
+POCKET = Profile(
+    name="pocket",
+    student=str(DATA / "pocket" / "base"),
+    teacher="oracle",
+    embedder=POCKET_EMBEDDER,
+    budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
+    toolbox=Toolbox(frames_per_call=5, rate_hz=2.0),
+    recipe=Recipe(rank=16, learning_rate=2e-3, epochs=5, batch_size=16),
+    generator=str(DATA / "pocket" / "generator"),
+    generator_options={"num_inference_steps": 4, "guidance_scale": 1.0},
+)
+IMAGINE = replace(
+    POCKET,
+    name="imagine",
+    toolbox=replace(POCKET.toolbox, tools=BOTH),
+    recipe=replace(POCKET.recipe, learning_rate=1.5e-3, epochs=6, batch_size=8),
+    families=FAMILIES,
+)
 PROFILES = {
-    "pocket": Profile(
-        name="pocket",
-        student=str(DATA / "pocket" / "base"),
-        teacher="oracle",
-        embedder=POCKET_EMBEDDER,
-        budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
-        toolbox=Toolbox(frames_per_call=5, rate_hz=2.0),
-        recipe=Recipe(rank=16, learning_rate=2e-3, epochs=5, batch_size=16),
-        **DRAWN,
-    ),
-    "imagine": Profile(
-        name="imagine",
-        student=str(DATA / "pocket" / "base"),
-        teacher="oracle",
-        embedder=POCKET_EMBEDDER,
-        budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
-        toolbox=Toolbox(tools=BOTH, frames_per_call=5, rate_hz=2.0),
-        recipe=Recipe(rank=16, learning_rate=1.5e-3, epochs=6, batch_size=8),
-        families=FAMILIES,
-        **DRAWN,
-    ),
+    "pocket": POCKET,
+    "imagine": IMAGINE,
     "t4": Profile(
         name="t4",
         student="Qwen/Qwen3-VL-4B-Thinking",
