@@ -22,7 +22,7 @@ SETTINGS := $(if $(filter pocket,$(PROFILE)),HF_HUB_OFFLINE=1) JUPYTER_PATH=.ven
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo 'Variables: SEED=1  PYTHON=python3.12'
+	@echo 'Variables: PROFILE=imagine  SEED=1  PYTHON=python3.12'
 
 reproduce: .venv/installed notebooks ## set up .venv and run the five notebooks in order
 
