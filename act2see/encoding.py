@@ -144,3 +144,19 @@ def assistant_labels(ids: list[int], tokenizer) -> list[int]:
             stop = ids.index(end, start) + 1 if end in ids[start:] else len(ids)
             labels[start:stop] = ids[start:stop]
     return labels
+
+
+def alike(counts: list[int], most: int) -> list[tuple[int, int]]:
+    """Ranges of ascending `counts` to feed together: none has more than `most` when padded, unless
+    it is a single one, and of none is more than an eighth pads.
+
+    >>> alike([10, 11, 12, 90, 100], 1000)
+    [(0, 3), (3, 5)]
+    """
+    ranges, first = [], 0
+    for last in range(1, len(counts) + 1):
+        whole = counts[first : last + 1]
+        if last == len(counts) or len(whole) * whole[-1] > min(1.15 * sum(whole), most):
+            ranges.append((first, last))
+            first = last
+    return ranges

@@ -19,6 +19,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from act2see.checkpoints import compute_dtype, fingerprint, load_processor, load_student, unwrapped
 from act2see.encoding import (
     Encoding,
+    alike,
     assistant_labels,
     encode,
     frames_of,
@@ -38,8 +39,8 @@ class Recipe:
     rank: int = 16
     learning_rate: float = 1e-4
     epochs: float = 3.0
-    batch_size: int = 8
-    accumulate: int = 1
+    batch_size: int = 8  # traces a step
+    fed_tokens: int = 16_384  # of a step's traces at a time, pads included; one trace at the least
     recompute: bool = False  # gradient checkpointing: activations again instead of memory
     features_gb: float = 20.0  # as much of the frozen vision tower's output is kept, on disk
     seed: int = 0
@@ -68,8 +69,20 @@ def example(encoding: Encoding, features: list, tokenizer, model) -> dict:
     }
 
 
-def collate(examples: list[dict], pad_token_id: int) -> dict:
-    """One right-padded batch. No mask: causal attention never looks right, where the pads are."""
+def collate(examples: list[dict], pad_token_id: int, fed_tokens: int) -> list[dict]:
+    """A step's traces in parts of about one length, none over `fed_tokens` but for a single trace.
+
+    Their gradients add up to those of the whole, so that the traces of a step can be any.
+    """
+    ordered = sorted(examples, key=lambda e: len(e["input_ids"]))
+    ranges = alike([len(e["input_ids"]) for e in ordered], fed_tokens)
+    parts = [pad(ordered[first:last], pad_token_id) for first, last in ranges]
+    trained = sum(int((part["labels"][:, 1:] != -100).sum()) for part in parts)
+    return [part | {"of": trained} for part in parts]
+
+
+def pad(examples: list[dict], pad_token_id: int) -> dict:
+    """Right-padded rows. No mask: causal attention never looks right, where the pads are."""
     ids, labels = ([torch.tensor(e[k]) for e in examples] for k in ("input_ids", "labels"))
     positions = [e["positions"].T for e in examples]
     return {
@@ -111,6 +124,10 @@ def see_once(encodings: Sequence[Encoding], model, processor, path: Path, limit_
 class TraceTrainer(Trainer):
     """A Trainer that computes logits only where a label is, and takes frames that were seen."""
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """The step's loss; only one part's activations are held at a time."""
+        return sum(super(TraceTrainer, self).training_step(model, part) for part in inputs)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels, frames = inputs.pop("labels")[:, 1:], inputs.pop("frames")
         inner = unwrapped(model)
@@ -121,13 +138,13 @@ class TraceTrainer(Trainer):
         hidden = hidden_states(inner, ids, frames, position_ids=spots, use_cache=False)[:, :-1]
         logits = inner.lm_head(hidden[labels != -100]).float()
         wanted = labels[labels != -100]
-        loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
-        loss = loss / (num_items_in_batch if num_items_in_batch is not None else len(wanted))
+        loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum") / inputs["of"]
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         with torch.no_grad(), self.compute_loss_context_manager():
-            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+            losses = [self.compute_loss(model, self._prepare_inputs(part)) for part in inputs]
+        return sum(losses), None, None
 
 
 def finetune(
@@ -159,7 +176,7 @@ def finetune(
         args=arguments(folder, recipe, bool(held_out)),
         train_dataset=training,
         eval_dataset=evaluation or None,
-        data_collator=lambda e: collate(e, tokenizer.pad_token_id),
+        data_collator=lambda e: collate(e, tokenizer.pad_token_id, recipe.fed_tokens),
     )
     trainer.processor = processor
     trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.exists() else None)
@@ -196,8 +213,7 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.batch_size,
-        gradient_accumulation_steps=recipe.accumulate,
+        per_device_eval_batch_size=1,
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
         lr_scheduler_type="cosine",
@@ -205,7 +221,6 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         fp16=compute_dtype() == torch.float16,  # scales the loss, which fp16 needs
         gradient_checkpointing=recipe.recompute,
         gradient_checkpointing_kwargs={"use_reentrant": False},
-        train_sampling_strategy="group_by_length",
         eval_strategy="epoch" if evaluate else "no",
         save_strategy="epoch",
         save_total_limit=2,

@@ -39,7 +39,9 @@ def memory_plan(
     looking = HALF_BYTES * patches * (eye.intermediate_size + 6 * eye.hidden_size)
     features = HALF_BYTES * seen * text.hidden_size * (1 + len(eye.deepstack_visual_indexes))
     fixed, adapter = weights(profile.student, recipe.rank, four_bit)
-    tokens = recipe.batch_size * (seen + PROMPT_TOKENS + said_tokens)
+    learned = seen + PROMPT_TOKENS + said_tokens
+    abreast = max(1, min(recipe.batch_size, recipe.fed_tokens // learned))
+    tokens = abreast * learned
     kept = tokens * layer_bytes(text) * text.num_hidden_layers
     if recipe.recompute:
         kept = tokens * (layer_bytes(text) + HALF_BYTES * text.hidden_size * text.num_hidden_layers)
@@ -51,10 +53,10 @@ def memory_plan(
     parts = {
         "weights": (fixed, fixed),
         "adapter": (TRAINED_BYTES * adapter, HALF_BYTES * 2 * adapter),
-        "frames": (max(looking, recipe.batch_size * features), looking + features),
+        "frames": (max(looking, abreast * features), looking + features),
         "activations": (kept, HALF_BYTES * fed * wide),
         "logits": (
-            LOGIT_BYTES * recipe.batch_size * said_tokens * text.vocab_size,
+            LOGIT_BYTES * abreast * said_tokens * text.vocab_size,
             6 * budget.open_dialogues * text.vocab_size,
         ),
         "cache": (0, max(cache, GROWTH * dialogue * token)),
@@ -115,6 +117,6 @@ def too_much(needed, profile: Profile) -> str:
     lever = f"lower {levers[part]}"
     if part == "activations" and needed.name == "training" and not recipe.recompute:
         lever = "set recompute=True"
-    elif part in ("activations", "logits") and needed.name == "training" and recipe.batch_size > 1:
-        lever = f"lower batch_size, {recipe.batch_size}"
+    elif part in ("activations", "logits") and needed.name == "training" and recipe.fed_tokens > 1:
+        lever = f"lower fed_tokens, {recipe.fed_tokens}"
     return f"most are {part}, {needed[part]:.1f}; {lever}"

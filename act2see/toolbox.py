@@ -26,7 +26,7 @@ DESCRIPTIONS = {
 }
 ARGUMENTS = {
     "retrieve_frames": {"start_s": "number", "end_s": "number", "query": "string"},
-    "generate_frame": {"prompt": "string", "time_s": "number"},
+    "generate_frame": {"time_s": "number", "prompt": "string"},
 }
 OPTIONAL = {"query"}
 

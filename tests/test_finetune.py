@@ -15,7 +15,16 @@ from act2see.encoding import (
     pixels,
     see,
 )
-from act2see.finetune import Recipe, TraceTrainer, adapted, collate, example, finetune, see_once
+from act2see.finetune import (
+    Recipe,
+    TraceTrainer,
+    adapted,
+    collate,
+    example,
+    finetune,
+    pad,
+    see_once,
+)
 from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
@@ -62,7 +71,7 @@ def examples_of(traces, processor, model):
 
 def test_training_and_inference_build_the_same_tokens(traces, processor, base):
     examples = examples_of(traces, processor, base)
-    batch = collate(examples, processor.tokenizer.pad_token_id)
+    batch = pad(examples, processor.tokenizer.pad_token_id)
     for row, trace in enumerate(traces):
         ids = encode(trace, processor).ids
         assert batch["input_ids"][row, : len(ids)].tolist() == ids
@@ -73,7 +82,7 @@ def test_training_and_inference_build_the_same_tokens(traces, processor, base):
 
 def test_loss_equals_that_of_the_whole_vocabulary_at_every_place(traces, processor, base, tmp_path):
     examples = examples_of(traces[:3], processor, base)
-    batch = collate(examples, processor.tokenizer.pad_token_id)
+    batch = pad(examples, processor.tokenizer.pad_token_id)
     images = [image for t in traces[:3] for image in encode(t, processor).images]
     with torch.no_grad():
         logits = base(
@@ -85,7 +94,8 @@ def test_loss_equals_that_of_the_whole_vocabulary_at_every_place(traces, process
         wanted = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100
         )
-        ours = TraceTrainer.compute_loss(None, base, dict(batch))
+        of = int((batch["labels"][:, 1:] != -100).sum())
+        ours = TraceTrainer.compute_loss(None, base, batch | {"of": of})
     torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-5)
 
 
@@ -128,10 +138,32 @@ def test_activations_made_again_give_the_same_loss(traces, tmp_path):
     assert again.log[-1]["train_loss"] == pytest.approx(plain.log[-1]["train_loss"], abs=1e-4)
 
 
+@pytest.mark.parametrize("fed_tokens", [1, 1500, 10**9])
+def test_parts_of_a_step_add_up_to_the_whole(traces, processor, fed_tokens):
+    model = adapted(load_student(BASE, four_bit=False), TINY)
+    learning = [w for w in model.parameters() if w.requires_grad]
+    for weight in learning:
+        torch.nn.init.normal_(weight, std=0.02)
+    examples = examples_of(traces, processor, unwrapped(model))
+    whole = pad(examples, 0)
+    whole["of"] = int((whole["labels"] != -100).sum())
+    parts = collate(examples, 0, fed_tokens)
+    for part in parts:
+        assert len(part["labels"]) == 1 or part["labels"].numel() <= fed_tokens
+    assert len(parts) == len(traces) if fed_tokens == 1 else len(parts) < len(traces)
+    gradients = []
+    for batch in ([whole], parts):
+        model.zero_grad()
+        for part in batch:
+            TraceTrainer.compute_loss(None, model, part).backward()
+        gradients.append([w.grad for w in learning])
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+
+
 def test_padding_changes_nothing(traces, processor, base):
     examples = examples_of(traces, processor, base)
-    short = collate(examples[:1], processor.tokenizer.pad_token_id)
-    padded = collate([examples[0], max(examples, key=lambda e: len(e["input_ids"]))], 0)
+    short = pad(examples[:1], processor.tokenizer.pad_token_id)
+    padded = pad([examples[0], max(examples, key=lambda e: len(e["input_ids"]))], 0)
     with torch.no_grad():
         one, other = (
             hidden_states(base, b["input_ids"], b["frames"], position_ids=b["position_ids"])[0]

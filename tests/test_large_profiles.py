@@ -112,7 +112,7 @@ def test_what_failed_is_left_out_of_the_filter(tuned, distilled):
 
 def test_the_recipe_is_the_profiles(tuned, profile):
     recipe = json.loads((tuned / "finetune" / "run.json").read_text())["recipe"]
-    assert recipe["recompute"] and recipe["accumulate"] == load_profile(profile).recipe.accumulate
+    assert recipe["recompute"] and recipe["fed_tokens"] == load_profile(profile).recipe.fed_tokens
     assert (tuned / "finetune" / "adapter" / "adapter_model.safetensors").exists()
 
 

@@ -78,7 +78,7 @@ def kept_bytes(layers: int, recompute: bool = False) -> int:
         return tensor
 
     ids = torch.randint(10, 500, (1, 300), generator=torch.Generator().manual_seed(0))
-    batch = {"input_ids": ids, "labels": ids.clone(), "frames": []}
+    batch = {"input_ids": ids, "labels": ids.clone(), "frames": [], "of": 300}
     batch["position_ids"] = torch.arange(300)[None, None].expand(3, 1, -1)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         TraceTrainer.compute_loss(None, model.train(), batch)
@@ -107,7 +107,7 @@ def test_the_profiles_fit_their_machines(eight_b, four_b):
     [
         ({}, 6, r"training takes [\d.]+ GB of memory_gb, 6: the weights alone .* smaller student"),
         ({"recipe": Recipe(batch_size=1)}, 15, "activations, .*; set recompute=True"),
-        ({"recipe": Recipe(batch_size=16, recompute=True)}, 60, "lower batch_size, 16"),
+        ({"recipe": Recipe(fed_tokens=90_000, recompute=True)}, 60, "lower fed_tokens, 90000"),
         ({"budget": Budget(overview_frames=200)}, 20, "lower overview_frames"),
         ({"toolbox": Toolbox(frames_per_call=1, max_side_px=2400)}, 20, "max_side_px"),
         ({"reply_tokens": 2**16}, 20, r"answering .* cache, [\d.]+; lower reply_tokens"),

@@ -90,7 +90,7 @@ class Turn:
         if self.mistake == "jump" or "generate_frame" not in self.trace.tools:
             return self.conclude(language.UNSEEN)
         if self.turn == 0:
-            told = {"prompt": self.edit.prompt(), "time_s": round(time_s, 1)}
+            told = {"time_s": round(time_s, 1), "prompt": self.edit.prompt()}
             call = Step(kind="call", tool="generate_frame", arguments=told)
             case = self.question.text.split(",")[0].removeprefix("if ")
             return Reply(f"{language.UNSEEN} {case}. {language.imagine(time_s)}", [call])

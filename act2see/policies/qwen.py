@@ -19,6 +19,7 @@ from act2see.checkpoints import unwrapped
 from act2see.encoding import (
     Encoding,
     Picture,
+    alike,
     encode,
     encode_messages,
     frames_of,
@@ -118,22 +119,6 @@ class DialogueCache:
             kept[[one, other]] = kept[[other, one]]
 
 
-def alike(counts: list[int]) -> list[tuple[int, int]]:
-    """Ranges of ascending `counts` to feed together: padded alike, a fifth is wasted at the most.
-
-    >>> alike([10, 11, 12, 90, 100])
-    [(0, 3), (3, 5)]
-    """
-    ranges, first = [], 0
-    for last in range(1, len(counts) + 1):
-        whole = counts[first : last + 1]
-        padded = len(whole) * whole[-1]
-        if last == len(counts) or padded > min(1.25 * sum(whole), FED_TOKENS):
-            ranges.append((first, last))
-            first = last
-    return ranges
-
-
 class QwenPolicy:
     """Answers with a local model. `temperature` 0 is greedy; sampling draws from `seed`.
 
@@ -222,7 +207,8 @@ class QwenPolicy:
         known = [len(tokens) for tokens in self.cache.tokens]
         spots = [positions(encoding, self.model) for encoding in encodings]
         logits = []
-        for first, last in alike([len(e.ids) - k for e, k in zip(encodings, known, strict=True)]):
+        counts = [len(e.ids) - k for e, k in zip(encodings, known, strict=True)]
+        for first, last in alike(counts, FED_TOKENS):
             news, frames = [], []
             for encoding, fed in zip(encodings[first:last], known[first:last], strict=True):
                 news.append(encoding.ids[fed:])

@@ -18,7 +18,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from act2see.checkpoints import load_processor, load_student, unwrapped
 from act2see.encoding import encode, pixels, see
-from act2see.finetune import Recipe, TraceTrainer, adapted, collate, example
+from act2see.finetune import Recipe, TraceTrainer, adapted, example, pad
 from act2see.interleave import Budget
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
@@ -108,13 +108,13 @@ def training(folder: Path, processor) -> None:
         encoding = encode(trace_of(frames), processor)
         with torch.no_grad():
             features = see(encoding.images, inner, processor)
-        one = collate([example(encoding, features, processor.tokenizer, inner)], 0)
+        one = pad([example(encoding, features, processor.tokenizer, inner)], 0)
         device = inner.device
         given = {k: v.to(device) for k, v in one.items() if k != "frames"}
         seen = {k: v.to(device) for k, v in pixels(encoding.images, processor).items()}
 
         def ours(given=given, features=features):
-            batch = dict(given) | {"frames": features}
+            batch = given | {"frames": features, "of": int((given["labels"] != -100).sum())}
             TraceTrainer.compute_loss(None, model, batch).backward()
 
         def stock(given=given, seen=seen):

@@ -1,7 +1,7 @@
 """A training step against transformers' own loss, frozen vision kept, and how much is padding."""
 
 import tempfile
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,7 +39,7 @@ def wide_vocabulary() -> None:
 
     def ours():
         model.zero_grad()
-        batch = {"input_ids": ids, "labels": labels, "position_ids": spots, "frames": []}
+        batch = {"input_ids": ids, "labels": labels, "position_ids": spots, "frames": [], "of": 400}
         TraceTrainer.compute_loss(SimpleNamespace(), model, batch).backward()
         gradients["ours"] = [w.grad for w in model.parameters() if w.grad is not None]
 
@@ -65,23 +65,26 @@ def traces_and_padding(folder: Path) -> None:
     kept = [[] for _ in done]
     pairs = zip(encodings, kept, strict=True)
     examples = [example(e, features, processor.tokenizer, model) for e, features in pairs]
-    settings = arguments(folder / "run", replace(POCKET.recipe, batch_size=16), False)
+    fed_tokens = POCKET.recipe.fed_tokens
     trainer = TraceTrainer(
         model=model,
-        args=settings,
+        args=arguments(folder / "run", POCKET.recipe, False),
         train_dataset=examples,
-        data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id),
+        data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id, fed_tokens),
     )
     pads = total = 0
-    for batch in trainer.get_train_dataloader():
-        pads += int((batch["input_ids"] == processor.tokenizer.pad_token_id).sum())
-        total += batch["input_ids"].numel()
+    for part in chain.from_iterable(trainer.get_train_dataloader()):
+        pads += int((part["input_ids"] == processor.tokenizer.pad_token_id).sum())
+        total += part["input_ids"].numel()
     record("training", "padding to all tokens", "<= 0.1", pads, total, "tokens")
 
 
 def second_epoch(folder: Path) -> None:
-    """An epoch when frames were seen against one that looks at them; sizes as in Qwen3-VL-2B, where
-    the vision tower has a quarter of the language model's parameters.
+    """An epoch when frames were seen against one that looks at them.
+
+    Sizes as in Qwen3-VL-2B, where the vision tower has a quarter of the language model's
+    parameters; 32 overview frames as in the profile `paper`; the gradient goes down to the
+    embeddings, as it goes down to the lowest adapter in QLoRA.
     """
     import sys
 
@@ -94,7 +97,8 @@ def second_epoch(folder: Path) -> None:
     model.requires_grad_(False)
     model.lm_head.requires_grad_(True)
     questions = pocket_questions("train", 78, 32, folder)
-    done = list(interleave(questions, OraclePolicy(seed=0), POCKET.toolbox, Budget()))
+    budget = Budget(overview_frames=32)
+    done = list(interleave(questions, OraclePolicy(seed=0), POCKET.toolbox, budget))
     encodings = [encode(t, processor) for t in done]
     features = []
 
@@ -102,8 +106,8 @@ def second_epoch(folder: Path) -> None:
         pairs = zip(encodings, features, strict=True)
         examples = [example(e, seen, processor.tokenizer, model) for e, seen in pairs]
         for first in range(0, len(examples), 16):
-            batch = collate(examples[first : first + 16], 0)
-            TraceTrainer.compute_loss(SimpleNamespace(), model, batch).backward()
+            for part in collate(examples[first : first + 16], 0, POCKET.recipe.fed_tokens):
+                TraceTrainer.compute_loss(SimpleNamespace(), model, part).backward()
 
     def first():
         features[:] = see_once(encodings, model, processor, folder / "features.bin", 1.0)
