@@ -199,7 +199,7 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> None:
                 image = frame.image()
                 frame.file, frame.folder = f"{digest(image)}.png", folder
                 if not (folder / frame.file).exists():
-                    partial = folder / f"{frame.file}.partial"
+                    partial = folder / f"{frame.file}.{os.getpid()}.partial"
                     image.save(partial, "PNG", compress_level=1)
                     partial.replace(folder / frame.file)
             file.write(trace.model_dump_json().encode() + b"\n")

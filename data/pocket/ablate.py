@@ -9,10 +9,15 @@ two grids, at its own size.
 
 import argparse
 import json
+import multiprocessing
+import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +35,7 @@ from act2see.policies.oracle import OraclePolicy
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import BOTH, load_profile
 from act2see.similarity import THRESHOLD, keep, load_embedder, similarity
-from act2see.trace import Question, Step, Trace
+from act2see.trace import Question, Step, Trace, read_traces, write_traces
 from act2see.video import read_frames
 
 TOOLS = {"both": BOTH, "retrieval": BOTH[:1], "generation": BOTH[1:], "none": ()}
@@ -57,7 +62,13 @@ class Cell:
         """Names the adapter: cells that differ only in how they ask share one."""
         if not self.traces:
             return ""
-        return f"{self.traces}-{self.threshold:.2f}-{self.size}-{self.tools}-{self.seed}"
+        words = self.traces.replace(" ", "_")
+        return f"{words}-{self.threshold:.2f}-{self.size}-{self.tools}-{self.seed}"
+
+    def asking(self) -> str:
+        """Names the file of answers: cells of one student that is asked the same way share it."""
+        student = self.student() or f"base-{self.seed}"
+        return f"{student}-{self.calls}-{self.swap}-{self.overview}.jsonl"
 
 
 def grid(seeds: int) -> Iterator[Cell]:
@@ -73,7 +84,7 @@ def grid(seeds: int) -> Iterator[Cell]:
         yield Cell("inference only", f"key frames by {frames}", traces="", swap=frames)
     for reference in ("human", "model", "none", "random", "human and right"):
         yield Cell("reference", reference, traces=reference)
-    for threshold in (0.6, 0.7, 0.8, 0.85, 0.9):  # at 0.95 hardly any trace is kept
+    for threshold in (0.6, 0.7, 0.8, 0.9):  # at 0.95 hardly any trace is kept
         yield Cell("threshold", f"{threshold:.2f}", threshold=threshold)
     yield from (Cell("traces", str(size), size=size) for size in (50, 200, 800, 3200))
 
@@ -82,10 +93,10 @@ class Grid:
     """What all cells share: profile, embedder, questions, folder."""
 
     def __init__(self, folder: Path, asked: int, tested: int, passes: int):
-        self.folder, self.tested, self.passes = folder, tested, passes
+        self.folder, self.asked, self.tested, self.passes = folder, asked, tested, passes
         self.profile = equip(load_profile("imagine"))
         self.processor = load_processor(self.profile.student)
-        self.asked, self.scored = asked, {}
+        self.scored = {}
 
     def teach(self, tools: str, asked: int, seed: int = 0) -> list[Trace]:
         """The teacher's traces of the first `asked` training questions, with their similarity."""
@@ -136,27 +147,40 @@ class Grid:
             return keep(self.score(asked_so, "model"), cell.threshold)
         return [t for t in kept if t.correct()] if cell.traces == "human and right" else kept
 
-    def adapter(self, cell: Cell) -> Path:
-        """The cell's adapter, trained unless it is there."""
-        folder = self.folder / "students" / cell.student()
-        done = folder / "done.json"
-        if not done.exists():
-            traces = self.training(cell)
-            epochs = self.passes / len(traces)
-            recipe = replace(self.profile.recipe, epochs=epochs, seed=cell.seed)
-            outcome = finetune(traces, [], self.profile.student, folder, recipe)
-            for checkpoint in folder.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
-            told = {"traces": len(traces), "epochs": epochs, "minutes": outcome.minutes}
-            write(done, json.dumps(told | asdict(cell)))
-        return folder / "adapter"
+    def student(self, cell: Cell) -> Path:
+        return self.folder / "students" / cell.student()
 
-    def answers(self, cell: Cell) -> list[Trace]:
-        """The cell's dialogues about its test questions."""
-        questions = pocket_questions(
-            "test", 100 + cell.seed, self.tested, self.folder / "clips", FAMILIES
-        )
-        adapter = self.adapter(cell) if cell.traces else ""
+    def lesson(self, cell: Cell) -> Path:
+        return self.folder / "lessons" / f"{cell.student()}.jsonl"
+
+    def lay_out(self, cell: Cell) -> None:
+        """Write down what this cell's student learns from, unless it has learnt."""
+        if not (self.student(cell) / "done.json").exists():
+            self.lesson(cell).unlink(missing_ok=True)
+            write_traces(self.lesson(cell), self.training(cell))
+
+    def train(self, cell: Cell) -> None:
+        """Train the cell's student, unless it is there."""
+        folder = self.student(cell)
+        if (folder / "done.json").exists():
+            return
+        traces = read_traces(self.lesson(cell))
+        epochs = self.passes / len(traces)
+        recipe = replace(self.profile.recipe, epochs=epochs, seed=cell.seed)
+        outcome = finetune(traces, [], self.profile.student, folder, recipe)
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        told = {"traces": len(traces), "epochs": epochs, "minutes": outcome.minutes}
+        write(folder / "done.json", json.dumps(told | asdict(cell)))
+
+    def questions(self, cell: Cell) -> list[Question]:
+        split, seed = "test", 100 + cell.seed
+        return pocket_questions(split, seed, self.tested, self.folder / "clips", FAMILIES)
+
+    def answer(self, cell: Cell) -> list[Trace]:
+        """The cell's dialogues about its test questions; cells that ask the same share them."""
+        questions = self.questions(cell)
+        adapter = self.student(cell) / "adapter" if cell.traces else ""
         policy = QwenPolicy(load_student(self.profile.student, adapter), self.processor, "student")
         toolbox = replace(self.profile.toolbox, tools=TOOLS[cell.tools])
         budget = replace(self.profile.budget, max_calls=cell.calls)
@@ -165,10 +189,7 @@ class Grid:
             toolbox = SwappedToolbox(**vars(toolbox), swap=cell.swap, others=tuple(questions))
         elif cell.swap:
             policy = KeyFrames(policy, cell.swap)
-        name = f"{cell.grid}-{cell.cell}-{cell.seed}".replace(" ", "_").replace(",", "")
-        return collect(
-            self.folder / "answers" / f"{name}.jsonl", questions, policy, toolbox, budget
-        )
+        return collect(self.folder / "answers" / cell.asking(), questions, policy, toolbox, budget)
 
 
 class KeyFrames:
@@ -245,29 +266,57 @@ def write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+@cache
+def prepared(*told) -> Grid:
+    """The grid of this process, on one core, in a process that ends with its parent."""
+    if parent := multiprocessing.parent_process():
+        torch.set_num_threads(1)
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    return Grid(*told)
+
+
+def work(told: tuple, step: str, cell: Cell) -> None:
+    """One student, or one cell's answers."""
+    getattr(prepared(*told), step)(cell)
+
+
 def run(folder: Path, seeds: int, asked: int, tested: int, passes: int, upto: int) -> None:
-    """Go through the grid; the table in `folder`/ablations.csv grows cell by cell."""
-    began, shared = time.time(), Grid(folder, asked, tested, passes)
-    table, made = folder / "ablations.csv", folder / "ablations.json"
-    done = pd.read_csv(table) if table.exists() else pd.DataFrame(columns=COLUMNS)
-    done = done[done.grid != "gain of both"].astype({"cell": str, "seed": str})
+    """Go through the grid, a cell on each core; the table in `folder`/ablations.csv grows."""
+    began, table, made = time.time(), folder / "ablations.csv", folder / "ablations.json"
     before = json.loads(made.read_text())["minutes"] if made.exists() else 0
     told = f"--seeds {seeds} --asked {asked} --tested {tested} --passes {passes} --upto {upto}"
     told = {"command": f"python data/pocket/ablate.py FOLDER {told}"}
-    told |= {"machine": f"{torch.get_num_threads()} CPU threads", "torch": torch.__version__}
-    answered: dict[Cell, list[Trace]] = {}
-    for cell in [cell for cell in grid(seeds) if cell.size <= upto]:
-        key = (done.grid == cell.grid) & (done.cell == cell.cell) & (done.seed == str(cell.seed))
-        if cell.grid == "tools" or not key.any():
-            traces = shared.answers(cell)  # those of a finished cell come from its file
-            answered |= {cell: traces} if cell.grid == "tools" else {}
-        if not key.any():
-            done = pd.concat([done, rows(cell, traces)]).astype({"cell": str, "seed": str})
-            write(table, done.to_csv(index=False))
+    told |= {"machine": f"{os.cpu_count()} CPU cores", "torch": torch.__version__}
+
+    def note(what: str) -> None:
         minutes = before + (time.time() - began) / 60
         write(made, json.dumps(told | {"minutes": round(minutes, 1)}, indent=1) + "\n")
-        print(f"{minutes:5.1f} min  {cell.grid}: {cell.cell}, seed {cell.seed}", flush=True)
-    write(table, pd.concat([done, gains(answered)]).to_csv(index=False))
+        print(f"{minutes:5.1f} min  {what}", flush=True)
+
+    settings = folder, asked, tested, passes
+    shared, cells = prepared(*settings), [cell for cell in grid(seeds) if cell.size <= upto]
+    students = list({cell.student(): cell for cell in cells if cell.traces}.values())
+    for cell in students:
+        shared.lay_out(cell)
+    for cell in cells:
+        shared.questions(cell)  # draws their clips
+    note(f"traces for {len(students)} students")
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        for cell, _ in zip(
+            students, pool.map(partial(work, settings, "train"), students), strict=True
+        ):
+            note(f"student {cell.student()}")
+        asked_once = {cell.asking(): cell for cell in cells}
+        begun = {k: pool.submit(work, settings, "answer", c) for k, c in asked_once.items()}
+        done, answered = [], {}
+        for cell in cells:
+            begun[cell.asking()].result()
+            answered[cell] = shared.answer(cell)  # from its file
+            done.append(rows(cell, answered[cell]))
+            write(table, pd.concat(done).to_csv(index=False))
+            note(f"{cell.grid}: {cell.cell}, seed {cell.seed}")
+    headline = {cell: traces for cell, traces in answered.items() if cell.grid == "tools"}
+    write(table, pd.concat([*done, gains(headline)]).to_csv(index=False))
 
 
 if __name__ == "__main__":
