@@ -129,7 +129,7 @@ def test_features_too_large_to_keep_are_made_when_needed(traces, processor, base
     )
     kept = finetune(traces, [], BASE, tmp_path / "kept", TINY)
     made = finetune(traces, [], BASE, tmp_path / "made", replace(TINY, features_gb=0.0))
-    assert made.log[-1]["train_loss"] == pytest.approx(kept.log[-1]["train_loss"], abs=1e-4)
+    assert made.log[-1]["train_loss"] == pytest.approx(kept.log[-1]["train_loss"], abs=2e-3)
 
 
 def test_activations_made_again_give_the_same_loss(traces, tmp_path):
