@@ -7,6 +7,7 @@ results there).
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
@@ -69,10 +70,20 @@ def _spaced(value):
 
 
 def positions(encoding: Encoding, model) -> torch.Tensor:
-    """(3, length) multimodal rotary positions of a dialogue; a prefix's are a prefix of them."""
-    ids = torch.tensor([encoding.ids])
-    grids = torch.tensor(encoding.grids) if encoding.grids else None
-    return model.model.get_rope_index(ids, pictured(ids, model).int(), grids)[0][:, 0]
+    """(3, length) multimodal rotary positions of a dialogue; a prefix's are a prefix of them.
+
+    The same as `get_rope_index` of the model, which takes several times as long.
+    """
+    merged = model.model.visual.spatial_merge_size
+    shown = pictured(torch.tensor(encoding.ids), model).numpy()
+    begins = np.flatnonzero(np.diff(shown, prepend=False) & shown)
+    spots = np.tile(np.arange(len(encoding.ids)), (3, 1))
+    for begin, (_, height, width) in zip(begins, encoding.grids, strict=True):
+        height, width = height // merged, width // merged
+        end = begin + height * width
+        spots[:, end:] -= height * width - max(height, width)
+        spots[:, begin:end] = spots[0, begin] + np.indices((1, height, width)).reshape(3, -1)
+    return torch.from_numpy(spots)
 
 
 def pictured(ids: torch.Tensor, model) -> torch.Tensor:

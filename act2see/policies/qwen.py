@@ -31,7 +31,7 @@ from act2see.interleave import Reply, read_reply
 from act2see.trace import LETTERS, Trace
 
 GROWTH = 1.25  # slots made for every slot needed, so that not every token makes new ones
-FED_TOKENS = 16_384  # at a time, so that activations stay small beside the cache
+FED_TOKENS = 4096  # at a time, so that activations stay small beside the cache, and near
 
 
 class RowLayer(DynamicLayer):
@@ -44,15 +44,22 @@ class RowLayer(DynamicLayer):
         super().__init__()
         self.cache, self.store = cache, []
 
+    def seat(self, sources: list[int], known: list[int], slots: int) -> None:
+        """Give each row so many slots, and the first tokens that are known of another row."""
+        for number, was in enumerate(self.store):
+            kept = was.new_empty(len(sources), was.shape[1], slots, was.shape[3])
+            for row, (source, end) in enumerate(zip(sources, known, strict=True)):
+                kept[row, :, :end] = was[source, :, :end]
+                kept[row, :, end:] = 0
+            self.store[number] = kept
+
     def update(self, keys, values, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
         """Write where `cache.place` says; what the rows fed now may look at."""
         (rows, columns, slots), end = self.cache.place, self.cache.end
-        count = len(self.cache.tokens)
-        if not self.store or self.store[0].shape[2] < end:
-            size = (count, keys.shape[1], int(end * GROWTH), keys.shape[3])
-            old, self.store = self.store, [keys.new_zeros(size), values.new_zeros(size)]
-            for new, was in zip(self.store, old, strict=False):
-                new[:, :, : was.shape[2]] = was
+        count, heads, size = len(self.cache.tokens), keys.shape[1], keys.shape[3]
+        self.store = self.store or [new.new_empty(count, heads, 0, size) for new in (keys, values)]
+        if (held := self.store[0].shape[2]) < end:
+            self.seat([*range(count)], [held] * count, int(end * GROWTH))
         fed = slice(self.cache.first, self.cache.first + len(keys))
         for kept, new in zip(self.store, (keys, values), strict=True):
             kept[fed][rows, :, slots] = new[rows, :, columns]
@@ -65,7 +72,8 @@ class DialogueCache:
     `owners` holds the traces themselves, so that no new one can be taken for one that has gone.
     """
 
-    def __init__(self, layers: int):
+    def __init__(self, layers: int, picture: int):
+        self.picture = picture  # the token that opens one
         self.owners: list[Trace] = []
         self.tokens: list[list[int]] = []
         self.layers = Cache(layers=[RowLayer(self) for _ in range(layers)])
@@ -73,18 +81,21 @@ class DialogueCache:
     def seat(self, traces: list[Trace], encodings: list[Encoding]) -> list[int]:
         """Give every dialogue a row, those with least to feed first; their order, as indices.
 
-        A row keeps as many tokens as are still true, and leaves at least one to feed.
+        A row keeps as many tokens as are still true, and leaves at least one to feed. A dialogue
+        that is new begins with what the first row holds too, up to its first picture.
         """
-        old = {id(owner): row for row, owner in enumerate(self.owners)}
-        source = [old.get(id(trace), -1) for trace in traces]
-        known = []
-        for row, encoding in zip(source, encodings, strict=True):
-            pairs = zip(self.tokens[row] if row >= 0 else [], encoding.ids, strict=False)
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        rows = {id(owner): row for row, owner in enumerate(self.owners)}
+        sources, known = [], []
+        for trace, encoding in zip(traces, encodings, strict=True):
+            sources.append(rows.get(id(trace), 0))
+            other = self.picture if id(trace) not in rows else None
+            pairs = zip(self.tokens[sources[-1]] if rows else [], encoding.ids, strict=False)
+            same = sum(1 for _ in takewhile(lambda p: p[0] == p[1] != other, pairs))  # noqa: B023
             known.append(min(same, len(encoding.ids) - 1))
         order = sorted(range(len(traces)), key=lambda i: len(encodings[i].ids) - known[i])
+        slots = int(max(len(encoding.ids) for encoding in encodings) * GROWTH)
         for layer in self.layers.layers:
-            layer.store = [kept[[max(source[i], 0) for i in order]] for kept in layer.store]
+            layer.seat([sources[i] for i in order], [known[i] for i in order], slots)
         self.owners = [traces[i] for i in order]
         self.tokens = [encodings[i].ids[: known[i]] for i in order]
         return order
@@ -145,7 +156,7 @@ class QwenPolicy:
         self.controls = {number for token, number in added.items() if token.startswith("<|")}
         self.random = torch.Generator(model.device).manual_seed(seed)
         language = self.model.config.text_config
-        self.cache = DialogueCache(language.num_hidden_layers)
+        self.cache = DialogueCache(language.num_hidden_layers, self.picture)
         numbers = 2 * language.num_hidden_layers * language.num_key_value_heads * language.head_dim
         self.room = int(cache_gb * 1e9 / numbers / self.model.lm_head.weight.element_size())
         self.seen = LRUCache(256e6, getsizeof=lambda pair: pair[1].nbytes)
@@ -157,6 +168,9 @@ class QwenPolicy:
         """
         encodings = [encode(t, self.processor, True, self.system) for t in traces]
         served = self._fitting(encodings)
+        if served > 1 and not self.cache.owners:
+            opening = takewhile(lambda token: token != self.picture, encodings[0].ids)
+            self._feed(traces[:1], [Encoding([*opening], [], [])])
         order, logits, following = self._feed(traces[:served], encodings[:served])
         said = self._decode(order, logits, following)
         decode = self.processor.tokenizer.decode
