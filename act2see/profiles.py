@@ -62,7 +62,7 @@ IMAGINE = replace(
     POCKET,
     name="imagine",
     toolbox=replace(POCKET.toolbox, tools=BOTH),
-    recipe=replace(POCKET.recipe, learning_rate=1.5e-3, epochs=6, batch_size=8),
+    recipe=replace(POCKET.recipe, epochs=6),
     families=FAMILIES,
 )
 PROFILES = {

@@ -324,10 +324,10 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
-        "--asked", type=int, default=600, help="training questions, before filtering"
+        "--asked", type=int, default=800, help="training questions, before filtering"
     )
-    parser.add_argument("--tested", type=int, default=250, help="test questions a seed")
-    parser.add_argument("--passes", type=int, default=1200, help="traces seen in a training")
+    parser.add_argument("--tested", type=int, default=200, help="test questions a seed")
+    parser.add_argument("--passes", type=int, default=1000, help="traces seen in a training")
     parser.add_argument("--upto", type=int, default=800, help="largest set of traces")
     options = parser.parse_args()
     run(**vars(options))
