@@ -42,6 +42,7 @@ class Profile:
     generator_options: Mapping = field(default_factory=dict)  # given to it at every call
     source: str = "pocket"  # of the questions to distil from
     families: tuple[str, ...] = FOUNDATION  # of the pocket world's questions
+    questions: int = 1800  # asked of the teacher
     benchmark: str = "pocket"  # of the questions to be scored on
     reply_tokens: int = 256  # of a student's turn, thinking included
     memory_gb: float = 8.0  # to train and answer in
@@ -64,6 +65,7 @@ IMAGINE = replace(
     toolbox=replace(POCKET.toolbox, tools=BOTH),
     recipe=replace(POCKET.recipe, epochs=6),
     families=FAMILIES,
+    questions=2500,
 )
 PROFILES = {
     "pocket": POCKET,
