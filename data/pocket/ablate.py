@@ -268,9 +268,9 @@ def write(path: Path, text: str) -> None:
 
 @cache
 def prepared(*told) -> Grid:
-    """The grid of this process, on one core, in a process that ends with its parent."""
+    """The grid of this process, which has one core, and ends with its parent."""
+    torch.set_num_threads(1)
     if parent := multiprocessing.parent_process():
-        torch.set_num_threads(1)
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     return Grid(*told)
 
