@@ -1,17 +1,17 @@
 """Intervals, paired tests, trivial baselines, and what the similarity filter keeps.
 
-Works on hits and misses, `Question` and `Trace`. Knows nothing of models or files, nor that several
-questions may share a video, where its intervals are too narrow. A number is nan where there is
+Works on hits and misses, `Question` and `Trace`. Knows nothing of models or files. Questions that
+share a video are no independent ones: intervals are wider for it. A number is nan where there is
 nothing to say. Our choice; the share of kept traces with frames is the paper's.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from math import nan
+from math import nan, sqrt
 
 import numpy as np
 from pandas import DataFrame
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, norm
 from sklearn.metrics import roc_auc_score
 
 from act2see.trace import LETTERS, Question, Step, Trace
@@ -23,11 +23,33 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def accuracy_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Accuracy, and the low and high end of its Wilson interval; nan three times for n = 0."""
-    if n == 0:
+def accuracy_interval(right: Sequence[bool], videos: Sequence = ()) -> tuple[float, float, float]:
+    """Accuracy, and the ends of its 95 % Wilson interval; nan three times for nothing.
+
+    videos: of each question; the interval is that of as many fewer questions as the design effect
+    says, where some share one.
+    """
+    if not (n := len(right)):
         return nan, nan, nan
-    return hits / n, *map(float, binomtest(hits, n).proportion_ci(confidence, method="wilson"))
+    z = norm.ppf(0.975) * sqrt(design_effect(right, videos))
+    p = float(np.mean(right))
+    middle, half = p + z * z / 2 / n, z * sqrt(p * (1 - p) / n + (z / 2 / n) ** 2)
+    return p, *(float((middle + side) / (1 + z * z / n)) for side in (-half, half))
+
+
+def design_effect(values: Sequence[float], videos: Sequence) -> float:
+    """How many times sharing videos multiplies the variance of a mean, at least 1.
+
+    The ratio of the cluster-robust variance to the plain one; where all values are alike, or there
+    is but one video, the largest that it can be: the questions of a video.
+    """
+    away = np.asarray(values, float) - np.mean(values)
+    names, place = np.unique(videos, return_inverse=True)
+    if len(names) in (0, len(away)):
+        return 1.0
+    if not away.any() or len(names) == 1:
+        return len(away) / len(names)
+    return max(1.0, float((np.bincount(place, away) ** 2).sum() / (away**2).sum()))
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
@@ -41,19 +63,29 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
 
 
 def paired_gain(
-    a: Sequence[bool], b: Sequence[bool], seed: int = 0, resamples: int = 5000
+    a: Sequence[bool],
+    b: Sequence[bool],
+    seed: int = 0,
+    resamples: int = 5000,
+    videos: Sequence = (),
 ) -> tuple[float, float, float]:
     """Accuracy of `b` minus that of `a`, with the ends of its 95 % paired bootstrap interval.
 
-    No interval (nan) where all questions change alike: n questions cannot give such certainty.
+    Whole videos are drawn, with all their questions, where `videos` names them. No interval (nan)
+    where all questions change alike, or share one video: they cannot give such certainty.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} results do not pair: they must be as many")
     change = np.subtract(b, a, dtype=float)
     gain = _share(change.sum(), change.size)
-    if np.unique(change).size < 2:
+    names, place = np.unique(videos, return_inverse=True)
+    if np.unique(change).size < 2 or len(names) == 1:
         return gain, nan, nan
-    drawn = bootstrap((change,), np.mean, n_resamples=resamples, method="percentile", rng=seed)
+    told, statistic = (change,), np.mean
+    if len(names) not in (0, change.size):
+        told, statistic = (np.bincount(place, change), np.bincount(place)), _ratio
+    how = {"method": "percentile", "paired": len(told) > 1, "rng": seed}
+    drawn = bootstrap(told, statistic, n_resamples=resamples, **how)
     return gain, *map(float, drawn.confidence_interval)
 
 
@@ -82,7 +114,8 @@ def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> Da
         chosen = [t for t in traces if t.question.family in members]
         n, calls = len(chosen), [len(t.calls()) for t in chosen]
         valid = sum(calls) - sum(t.failed_calls() for t in chosen)
-        accuracy = accuracy_interval(sum(t.correct() for t in chosen), n)
+        right, videos = [t.correct() for t in chosen], [t.question.video for t in chosen]
+        accuracy = accuracy_interval(right, videos)
         rates = _share(sum(calls), n), _share(np.count_nonzero(calls), n), _share(valid, sum(calls))
         silent = [t.letter() == "" and not t.failed for t in chosen]
         ends = [
@@ -101,8 +134,12 @@ def pooled(table: DataFrame, by: Sequence[str]) -> DataFrame:
     rows = []
     for key, group in table.groupby([*by], sort=False):
         hits, n = round((group.accuracy * group.n).sum()), int(group.n.sum())
-        rows.append((*key, n, *accuracy_interval(hits, n)))
+        rows.append((*key, n, *accuracy_interval(np.arange(n) < hits)))
     return DataFrame(rows, columns=[*by, "n", "accuracy", "low", "high"])
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
+    return sums.sum(axis) / counts.sum(axis)
 
 
 def _share(part: float, whole: int) -> float:
@@ -123,7 +160,7 @@ def compare(
         raise ValueError(f"{len(alone)} questions do not pair one to one, among them {alone[:5]}")
     after = {t.question.id: t.correct() for t in second}
     a, b = [t.correct() for t in first], [after[t.question.id] for t in first]
-    gain, low, high = paired_gain(a, b, seed)
+    gain, low, high = paired_gain(a, b, seed, videos=[t.question.video for t in first])
     told = {"n": len(a), "base": _share(sum(a), len(a)), "tuned": _share(sum(b), len(b))}
     return told | {"gain": gain, "low": low, "high": high, "p": mcnemar(a, b)}
 

@@ -14,7 +14,7 @@ FAMILIES = ("static", "moment")
 
 def question(name="q", family="static", answer=1, options=("red", "green", "blue", "cyan")):
     return Question(
-        id=name, source="pocket", family=family, video="v.mp4", duration_s=24.0,
+        id=name, source="pocket", family=family, video=f"{name}.mp4", duration_s=24.0,
         text="what colour?", options=list(options), answer=answer,
     )  # fmt: skip
 
@@ -36,11 +36,12 @@ def test_accuracy_interval_is_wilsons_formula(hits, n):
     z, p = 1.959963984540054, hits / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    assert statistics.accuracy_interval(hits, n) == pytest.approx((p, middle - half, middle + half))
+    right = [True] * hits + [False] * (n - hits)
+    assert statistics.accuracy_interval(right) == pytest.approx((p, middle - half, middle + half))
 
 
 def test_accuracy_of_nothing_is_nan():
-    assert all(isnan(value) for value in statistics.accuracy_interval(0, 0))
+    assert all(isnan(value) for value in statistics.accuracy_interval([]))
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 6), (2, 9), (4, 4)])
@@ -120,7 +121,9 @@ def test_summary_counts_by_hand():
     assert list(table.tool_call_rate) == [0, 1, 0.5]
     assert isnan(table.valid_call_rate["static"]) and table.valid_call_rate["all"] == 0.5
     assert list(table.unparsed) == [1, 0, 1] and list(table.truncated) == [1, 0, 1]
-    assert tuple(table.loc["all", ["low", "high"]]) == statistics.accuracy_interval(2, 4)[1:]
+    assert (
+        tuple(table.loc["all", ["low", "high"]]) == statistics.accuracy_interval([0, 0, 1, 1])[1:]
+    )
 
 
 def test_what_failed_is_counted_apart_from_what_could_not_be_read():
@@ -220,3 +223,36 @@ def test_roc_and_auc_of_one_class_say_nan():
     all_wrong = statistics.roc([0.5, 0.9], [False, False])
     assert all_wrong.recall.isna().all() and list(all_wrong.precision[1:]) == [0, 0]
     assert isnan(statistics.auc([0.5, 0.9], [True, True])) and isnan(statistics.auc([], []))
+
+
+def test_an_interval_is_wider_where_questions_share_videos():
+    right, videos = [True] * 30 + [False] * 30, [f"{i // 10}.mp4" for i in range(60)]
+    alone = statistics.accuracy_interval(right)
+    assert statistics.accuracy_interval(right, range(60)) == alone
+    _, low, high = statistics.accuracy_interval(right, videos)
+    # Ten questions a video, alike in each: as much is known as from six questions.
+    assert (low, high) == pytest.approx(statistics.accuracy_interval(right[::10])[1:])
+    assert statistics.design_effect([True] * 60, videos) == 10
+    mixed = [i % 2 == 0 for i in range(60)]  # every video half right: no reason to be wider
+    assert statistics.accuracy_interval(mixed, videos) == statistics.accuracy_interval(mixed)
+
+
+def test_paired_gain_draws_whole_videos():
+    rng = np.random.default_rng(3)
+    videos = np.sort(rng.integers(0, 12, 80))
+    a, b = np.zeros(80, bool), rng.random(12)[videos] < 0.6
+    gain, low, high = statistics.paired_gain(a, b, videos=videos.tolist())
+    drawn = []
+    for _ in range(4000):
+        chosen = rng.choice(np.unique(videos), np.unique(videos).size)
+        drawn.append(np.concatenate([b[videos == v] for v in chosen]).mean())
+    assert gain == b.mean()
+    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.03)
+    plain = statistics.paired_gain(a, b)
+    assert high - low > 1.5 * (plain[2] - plain[1])
+
+
+def test_questions_about_one_video_are_as_one():
+    right = [True, False, True, False]
+    assert statistics.design_effect(right, ["v.mp4"] * 4) == 4
+    assert all(isnan(x) for x in statistics.paired_gain([False] * 4, right, videos=["v"] * 4)[1:])

@@ -130,8 +130,9 @@ def score_table(
     for row, family in enumerate(table.family):
         for prefix, verdicts in (("", strict), ("lenient_", lenient)):
             pairs = zip(traces, verdicts, strict=True)
-            mine = [v for t, v in pairs if family in ("all", t.question.family)]
-            values = accuracy_interval(sum(v is True for v in mine), len(mine))
+            mine = [(v, t.question.video) for t, v in pairs if family in ("all", t.question.family)]
+            mine, videos = zip(*mine, strict=True) if mine else ((), ())
+            values = accuracy_interval([v is True for v in mine], videos)
             table.loc[row, places[prefix]] = values[: len(places[prefix])]
             table.loc[row, f"{prefix}unparsed"] = mine.count(None)
     return table.assign(protocol=protocol)

@@ -163,7 +163,7 @@ def scores(system: str, traces: Sequence[Trace], protocol: str) -> DataFrame:
         )
         truncated = sum(t.truncated for t in traces if t.question.family in parts)
         hits, n = won[:, column], len(won)
-        interval = accuracy_interval(int(hits.sum()), n)
+        interval = accuracy_interval(hits)
         if measure == "sensible":
             interval = paired_gain(np.zeros(n), hits)  # over nothing: the mean itself
         rows.append((system, measure, n, *interval, lost, truncated, made[column], still, protocol))

@@ -14,7 +14,7 @@ PUBLISHED = Path(__file__).parents[2] / "data" / "paper" / "benchmarks.csv"
 
 def question(name: str, family: str = "short", answer: int = 1) -> Question:
     return Question(
-        id=name, source="s", family=family, video="v", duration_s=1, text="?", options=OPTIONS,
+        id=name, source="s", family=family, video=name, duration_s=1, text="?", options=OPTIONS,
         answer=answer,
     )  # fmt: skip
 
