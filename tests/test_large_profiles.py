@@ -1,14 +1,17 @@
 """The notebooks on the profiles `t4` and `paper`: local models of no size, a local server, no net.
 
-Every class is the real one: Qwen3-VL in NF4, XLM-RoBERTa as BGE-M3, SigLIP, records in their
-published form, OpenAI's protocol. What the models say is nonsense.
+Every class is the real one: Qwen3-VL in NF4, XLM-RoBERTa as BGE-M3, SigLIP, InstructPix2Pix and
+FLUX.2-klein, records in their published form, OpenAI's protocol and Gemini's. What the models say
+and draw is nonsense.
 """
 
 import json
 
 import pandas as pd
 import pytest
+from PIL import Image
 
+from act2see.generator import load_generator
 from act2see.pocket.world import sample_scene, write_clip
 from act2see.profiles import PROFILES, load_profile
 from act2see.trace import read_traces
@@ -47,13 +50,18 @@ def published(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """The pocket models serve as student and generator: their classes are real ones."""
-    ranker = tiny.siglip(tmp_path_factory.mktemp("siglip"))
-    pocket = {
-        f"{name}_model": getattr(PROFILES["pocket"], name) for name in ("student", "generator")
+def flux(tmp_path_factory):
+    return tiny.flux2_klein(tmp_path_factory.mktemp("flux"))
+
+
+@pytest.fixture(scope="module")
+def models(profile, flux, tmp_path_factory):
+    """The pocket models serve as student and as generator of t4: their classes are real ones."""
+    return {
+        "student_model": PROFILES["pocket"].student,
+        "ranker_model": tiny.siglip(tmp_path_factory.mktemp("siglip")),
+        "generator_model": {"t4": PROFILES["pocket"].generator, "paper": flux}[profile],
     }
-    return pocket | {"ranker_model": ranker}
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +137,11 @@ def test_the_student_answers_and_is_scored_on_a_published_benchmark(
     assert official.protocol["act2see", "all"].endswith("without subtitles")
     assert {"lenient", "truncated"} <= set(official.columns)
     assert (tuned / "figures" / "beside_the_paper.pdf").stat().st_size > 1000
+
+
+def test_flux_changes_a_frame_of_any_shape_as_its_prompt_says(flux):
+    generate = load_generator(flux, PROFILES["paper"].generator_options)
+    frame = Image.effect_noise((150, 86), 80).convert("RGB")
+    one, same, other = (generate(frame, f"paint it {colour}") for colour in ("red", "red", "blue"))
+    assert one.size == frame.size and one.mode == "RGB"
+    assert one.tobytes() == same.tobytes() != other.tobytes()

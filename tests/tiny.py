@@ -3,9 +3,18 @@
 from pathlib import Path
 
 import torch
+from diffusers import (
+    AutoencoderKLFlux2,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+)
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoTokenizer,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     Siglip2Config,
     Siglip2ImageProcessorPil,
     Siglip2Model,
@@ -15,6 +24,8 @@ from transformers import (
     XLMRobertaConfig,
     XLMRobertaModel,
 )
+
+from act2see.profiles import PROFILES
 
 WORDS = (
     "the A a disc is it red blue and then man opens cup falls which first wall turns dark . , at"
@@ -82,4 +93,28 @@ def bge_m3(folder: Path) -> str:
     model.save_pretrained(folder)
     for name, width in (("sparse_linear", 1), ("colbert_linear", 256)):
         torch.save(torch.nn.Linear(256, width).state_dict(), folder / f"{name}.pt")
+    return str(folder)
+
+
+def flux2_klein(folder: Path) -> str:
+    """What black-forest-labs/FLUX.2-klein-4B is: a Flux2KleinPipeline, with a Qwen3 that reads.
+
+    The Qwen3 has 28 layers, as the pipeline takes its ninth, eighteenth and twenty-seventh.
+    """
+    torch.manual_seed(0)
+    words = AutoTokenizer.from_pretrained(PROFILES["pocket"].student)
+    text = Qwen3Config(
+        vocab_size=len(words), head_dim=8, num_key_value_heads=1,
+        **LAYERS | {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 28},
+    )  # fmt: skip
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8,) * 4, layers_per_block=1, latent_channels=4, norm_num_groups=4
+    )
+    painter = Flux2Transformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=3 * text.hidden_size, axes_dims_rope=(4,) * 4,
+        guidance_embeds=False,
+    )  # fmt: skip
+    parts = FlowMatchEulerDiscreteScheduler(), vae, Qwen3ForCausalLM(text), words, painter
+    Flux2KleinPipeline(*parts, is_distilled=True).save_pretrained(folder)
     return str(folder)
