@@ -17,6 +17,7 @@ from act2see.profiles import PROFILES, load_profile
 from act2see.trace import read_traces
 from tests import tiny
 from tests.benchmarks.test_video_mme import RECORDS as MME
+from tests.policies import test_gemini as gemini
 from tests.policies.conftest import KEY, server
 from tests.policies.test_openai import by_turn, completion
 from tests.sources.test_minerva import RECORD
@@ -145,3 +146,36 @@ def test_flux_changes_a_frame_of_any_shape_as_its_prompt_says(flux):
     one, same, other = (generate(frame, f"paint it {colour}") for colour in ("red", "red", "blue"))
     assert one.size == frame.size and one.mode == "RGB"
     assert one.tobytes() == same.tobytes() != other.tobytes()
+
+
+def test_dialogues_with_geminis_own_server_become_traces(published, flux, tmp_path_factory):
+    calls = [("retrieve_frames", LOOK), ("generate_frame", DRAW)]
+    parts = [
+        {"functionCall": {"name": name, "args": args, "id": name}, "thoughtSignature": "c2lnbmVk"}
+        for name, args in calls
+    ]
+    told = gemini.by_turn(gemini.response(gemini.THOUGHT, *parts), gemini.ANSWER)
+
+    def script(body, number):
+        refused = REFUSED in str(body["contents"][0])
+        return gemini.response(finish="PROHIBITED_CONTENT") if refused else told(body, number)
+
+    out, ranker = tmp_path_factory.mktemp("gemini"), tiny.siglip(tmp_path_factory.mktemp("siglip"))
+    given = {"data": str(published / "minerva.json"), "budget_usd": 9.0, "questions": 6}
+    given |= {"ranker_model": ranker, "generator_model": flux}
+    with pytest.MonkeyPatch.context() as patch, server(script) as (url, bodies):
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("GEMINI_API_KEY", KEY)
+        patch.setenv("GOOGLE_GEMINI_BASE_URL", url)
+        run("01_trace_distillation", out, profile="paper", **given)
+    traces = read_traces(out / "traces.jsonl")
+    good = [t for t in traces if not t.failed]
+    assert {t.policy for t in traces} == {PROFILES["paper"].teacher} and len(good) >= 4
+    assert {t.failed for t in traces if t.failed} <= {"refused: PROHIBITED_CONTENT"}
+    for trace in good:
+        assert [c.tool for c in trace.calls()] == [name for name, _ in calls]
+        assert trace.steps[3].frames and trace.steps[4].frames[0].generated
+        assert trace.letter() == "A" and trace.reasoning() == "it is red. it is red."
+    declared = {f["name"] for f in bodies[0]["tools"][0]["functionDeclarations"]}
+    assert declared == {"retrieve_frames", "generate_frame"}
+    assert not any(KEY in path.read_text() for path in out.glob("*.*"))
