@@ -16,6 +16,7 @@ from act2see.encoding import (
     encode,
     encode_messages,
     hidden_states,
+    pictured,
     pixels,
     positions,
     see,
@@ -39,6 +40,16 @@ def test_tokens_after_n_turns_begin_those_after_more(traces, processor, base):
             part = encode(shorter, processor, reply_next=True)
             assert whole.ids[: len(part.ids)] == part.ids
             assert torch.equal(spots[:, : len(part.ids)], positions(part, base))
+
+
+def test_positions_are_what_the_model_makes_of_them(traces, processor, base):
+    pair = traces[0].model_copy(update={"overview_as_video": True})
+    blind = traces[0].model_copy(update={"overview": [], "steps": []})
+    for trace in [*traces, pair, blind]:
+        encoding = encode(trace, processor)
+        ids, grids = torch.tensor([encoding.ids]), torch.tensor(encoding.grids).reshape(-1, 3)
+        theirs, _ = base.model.get_rope_index(ids, pictured(ids, base).int(), grids)
+        assert torch.equal(positions(encoding, base), theirs[:, 0])
 
 
 def test_exactly_what_the_assistant_says_is_trained(traces, processor):

@@ -1,10 +1,11 @@
 """A local Qwen3-VL as policy: many dialogues decoded together, one cache kept across tool turns.
 
 Works on traces, a loaded model and its processor. Knows nothing of tools or questions. A turn feeds
-only what is new since the last one, frames included, rows with about as much to feed together; a
-row that has said its turn is decoded no further; a picture that was seen lately is not looked at
-again. All state is in the policy object, none on the model. Batched cached decoding is our choice;
-its greedy text is that of a loop that sends everything again (tests/policies/test_qwen.py).
+only what is new since the last one, frames included, rows with about as much to feed together; what
+all dialogues begin with is fed once; a row that has said its turn is decoded no further; a picture
+that was seen lately is not looked at again. All state is in the policy object, none on the model.
+Batched cached decoding is our choice; its greedy text is that of a loop that sends everything again
+(tests/policies/test_qwen.py).
 """
 
 from itertools import takewhile
@@ -31,7 +32,7 @@ from act2see.interleave import Reply, read_reply
 from act2see.trace import LETTERS, Trace
 
 GROWTH = 1.25  # slots made for every slot needed, so that not every token makes new ones
-FED_TOKENS = 4096  # at a time, so that activations stay small beside the cache, and near
+FED_TOKENS = 4096  # at a time: enough to fill a GPU, few enough for a processor's cache
 
 
 class RowLayer(DynamicLayer):
@@ -127,7 +128,7 @@ class DialogueCache:
         for held in (self.owners, self.tokens):
             held[one], held[other] = held[other], held[one]
         for kept in [kept for layer in self.layers.layers for kept in layer.store]:
-            kept[[one, other]] = kept[[other, one]]
+            kept[one], kept[other] = kept[other].clone(), kept[one].clone()
 
 
 class QwenPolicy:

@@ -35,7 +35,10 @@ def looks(count: int) -> list[Step]:
 
 
 class Timed(Scripted):
-    """Notes how long every turn took."""
+    """Notes how long every turn took. An answer that is forced costs neither side anything."""
+
+    def force(self, traces):
+        return ["Answer: A" for _ in traces]
 
     def reply(self, traces):
         began = time.perf_counter()

@@ -85,6 +85,20 @@ def test_only_what_is_new_is_fed(base, processor, questions, traces):
     assert new - 4 <= fed[0] <= new  # of its own four tokens, those that the script also says stay
 
 
+def test_what_all_begin_with_is_fed_once(base, processor, traces):
+    fed, opened = [], [t.model_copy(update={"steps": []}) for t in traces[:3]]
+    policy = QwenPolicy(base, processor, max_new_tokens=1)
+    forward = policy._forward
+    policy._forward = lambda cache, news, *rest: (
+        fed.append(sum(map(len, news))) or forward(cache, news, *rest)
+    )
+    policy.reply(opened)
+    encoded = [encode(t, processor, True).ids for t in opened]
+    opening = encoded[0].index(processor.vision_start_token_id)
+    assert fed[0] == opening > 0
+    assert sum(fed) == sum(map(len, encoded)) - 2 * opening
+
+
 def test_a_forced_answer_names_an_option(base, processor, traces):
     cut = traces[0].model_copy(update={"steps": traces[0].steps[:1]})
     (answer,) = QwenPolicy(base, processor).force([cut])
