@@ -87,7 +87,7 @@ def fingerprint(checkpoint: str | Path) -> str:
     if not folder.is_dir():
         return str(checkpoint)
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(folder.rglob("*.safetensors")):
         with file.open("rb") as weights:
             digest.update(weights.read(1 << 22) + str(file.stat().st_size).encode())
     return digest.hexdigest()[:16]

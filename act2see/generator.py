@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from act2see.checkpoints import compute_dtype
+from act2see.checkpoints import compute_dtype, fingerprint
 
 Generator = Callable[[Image.Image, str], Image.Image]
 
@@ -21,6 +21,7 @@ def load_generator(name: str, options: Mapping = {}) -> Generator | None:
 
     name: a folder or a hub name of a pipeline; none for "". options: given to it at every call, as
     the number of steps. The same frame and prompt give the same picture: they make the seed.
+    Its `__name__` tells it from others, in `Trace.setting`.
     Raises FileNotFoundError for a folder without a pipeline, ValueError for one that edits nothing.
     """
     if not name:
@@ -44,4 +45,5 @@ def load_generator(name: str, options: Mapping = {}) -> Generator | None:
         picture = pipe(prompt=prompt, image=frame, generator=seed, **options).images[0]
         return picture.convert("RGB").resize(frame.size)
 
+    generate.__name__ = f"pictures by {fingerprint(name)} {dict(options)}"
     return generate

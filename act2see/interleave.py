@@ -130,11 +130,14 @@ def collect(
 
 
 def setting(toolbox: Toolbox, budget: Budget) -> str:
-    """The limits of a dialogue, in words."""
+    """The limits of a dialogue, and the models behind its tools, in words."""
+    behind = {"retrieve_frames": toolbox.ranker, "generate_frame": toolbox.generator}
+    models = [getattr(behind[t], "__name__", "") for t in toolbox.tools if behind.get(t)]
     return (
         f"{budget.max_calls} calls, {toolbox.frames_per_call} frames a call, "
         f"{toolbox.rate_hz:g} Hz, {toolbox.max_side_px} px"
         f"{', overview as video' if budget.overview_as_video else ''}"
+        f"{''.join(f', {name}' for name in models)}"
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+from act2see.checkpoints import fingerprint
 from act2see.trace import Frame
 
 Ranker = Callable[[list[Frame], str], np.ndarray]
@@ -38,4 +39,5 @@ def load_ranker(checkpoint: str) -> Ranker | None:
         asked = model.get_text_features(input_ids=words).pooler_output
         return cosine_similarity(seen, asked).cpu().numpy()
 
+    rank.__name__ = f"ranked by {fingerprint(checkpoint)}"
     return rank

@@ -2,7 +2,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from act2see.interleave import NO_CALLS_LEFT, Budget, Reply, collect, interleave, read_reply
+from act2see.interleave import (
+    NO_CALLS_LEFT,
+    Budget,
+    Reply,
+    collect,
+    interleave,
+    read_reply,
+    setting,
+)
 from act2see.policies.oracle import OraclePolicy
 from act2see.toolbox import Toolbox
 from act2see.trace import Step, read_traces
@@ -118,3 +126,31 @@ def test_other_limits_are_asked_anew(questions, tmp_path):
     asked = len(script.widths)
     collect(path, questions[:2], script, Toolbox(frames_per_call=2), Budget())
     assert len(script.widths) == asked
+
+
+def named(name):
+    """A ranker or a generator of this name."""
+
+    def model(*given):
+        return given[0]
+
+    model.__name__ = name
+    return model
+
+
+def test_another_model_behind_a_tool_on_offer_is_asked_anew(questions, tmp_path):
+    script = Script([Reply("", answer="Answer: A")])
+    both = {"tools": ("retrieve_frames", "generate_frame"), "generator": named("g")}
+    for box in (both, both | {"ranker": named("r")}, both | {"generator": named("g, 9 steps")}):
+        for _ in range(2):
+            collect(tmp_path / "t.jsonl", questions[:2], script, Toolbox(**box))
+    assert script.widths == [2, 2, 2]
+
+
+def test_a_setting_names_no_model_that_no_tool_uses():
+    plain = "4 calls, 5 frames a call, 4 Hz, 0 px"
+    assert setting(Toolbox(generator=named("g")), Budget()) == plain
+    assert setting(Toolbox(ranker=named("r")), Budget()) == f"{plain}, r"
+    assert setting(Toolbox(tools=(), ranker=named("r")), Budget()) == plain
+    other = Toolbox(tools=("generate_frame",), ranker=named("r"), generator=named("g"))
+    assert setting(other, Budget()) == f"{plain}, g"

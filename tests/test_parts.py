@@ -4,6 +4,7 @@ import math
 import pytest
 
 from act2see.benchmarks import vitib
+from act2see.checkpoints import fingerprint
 from act2see.parts import (
     TENTHS,
     equip,
@@ -130,6 +131,8 @@ def test_titles_and_metrics_are_the_benchmarks_own():
 def test_a_profile_is_equipped_with_its_models(tmp_path):
     own = {"ranker": tiny.siglip(tmp_path), "generator": load_profile("pocket").generator}
     toolbox = equip(load_profile("t4", **own)).toolbox
-    assert callable(toolbox.ranker) and callable(toolbox.generator)
+    assert toolbox.ranker.__name__ == f"ranked by {fingerprint(tmp_path)}"
+    told = toolbox.generator.__name__
+    assert fingerprint(own["generator"]) in told and "'num_inference_steps': 20" in told
     pocket = equip(load_profile("pocket")).toolbox
     assert pocket.ranker is None and callable(pocket.generator)
