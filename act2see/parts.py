@@ -6,13 +6,14 @@ video: each is in one split only. Our choice.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from zlib import crc32
 
 from pandas import DataFrame
 
-from act2see.benchmarks import choices, video_mme, videoespresso, vitib
+from act2see.benchmarks import choices, egonormia, vcr_bench, video_mme, videoespresso, vitib
 from act2see.figures import WORLD
 from act2see.generator import load_generator
 from act2see.interleave import Policy
@@ -34,6 +35,8 @@ BENCHMARKS = {
     "video_mme": ("Video-MME", video_mme.load, video_mme.scores),
     "videoespresso": ("VideoEspresso", videoespresso.load, choices.scores),
     "vitib": ("ViTIB", vitib.load, vitib.scores),
+    "egonormia": ("EgoNormia", egonormia.load, egonormia.scores),
+    "vcr_bench": ("VCR-Bench", vcr_bench.load, vcr_bench.scores),
 }
 WORLDS = {"pocket": (WORLD, None, choices.scores)} | SOURCES | BENCHMARKS
 
@@ -109,9 +112,23 @@ def title(source: str) -> str:
     return WORLDS[source][0]
 
 
-def official_scores(source: str) -> Callable[[str, Sequence[Trace], str], DataFrame]:
-    """The benchmark's own metric: (system, traces, protocol) -> table."""
-    return WORLDS[source][2]
+def official_scores(
+    source: str, judge: Callable[[str], str] | None = None
+) -> Callable[[str, Sequence[Trace], str], DataFrame]:
+    """The benchmark's own metric: (system, traces, protocol) -> table.
+
+    judge: prompt -> reply, who reads texts. Raises ValueError where VCR-Bench has none.
+    """
+    if source == "vcr_bench" and judge is None:
+        raise ValueError("VCR-Bench is scored by a judge: name a judge_model, and its judge_url")
+    return partial(vcr_bench.scores, ask=judge) if source == "vcr_bench" else WORLDS[source][2]
+
+
+def follow_ups(traces: Sequence[Trace]) -> list[Question]:
+    """What is asked after these: EgoNormia's second and third question, of the others nothing."""
+    first = [t for t in traces if t.question.source == "egonormia"]
+    after = [(egonormia.justification(t), egonormia.sensible(t.question)) for t in first]
+    return [question for pair in after for question in pair]
 
 
 def equip(profile: Profile) -> Profile:

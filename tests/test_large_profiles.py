@@ -136,6 +136,9 @@ def test_the_student_answers_and_is_scored_on_a_published_benchmark(
     assert results.protocol["act2see", "all"].startswith("Video-MME, ")
     official = pd.read_csv(tuned / "official.csv").set_index(["system", "family"])
     assert official.protocol["act2see", "all"].endswith("without subtitles")
+    for system in ("act2see", "base"):
+        assert official.n[f"{system}_shuffled", "all"] == 4
+        assert "option order shuffled with seed 1" in official.protocol[f"{system}_shuffled", "all"]
     assert {"lenient", "truncated"} <= set(official.columns)
     assert (tuned / "figures" / "beside_the_paper.pdf").stat().st_size > 1000
 

@@ -11,9 +11,15 @@ import pytest
 
 from act2see.checkpoints import check_adapter
 from act2see.pocket.questions import FAMILIES, FOUNDATION
+from act2see.pocket.world import sample_scene, write_clip
 from act2see.profiles import DATA, load_profile
 from act2see.statistics import COLUMNS
 from act2see.trace import read_traces
+from tests.benchmarks.test_egonormia import RECORD as NORM
+from tests.benchmarks.test_vcr_bench import RECORDS as VCR
+from tests.benchmarks.test_vcr_bench import SEEN
+from tests.policies.conftest import KEY, server
+from tests.policies.test_openai import completion
 
 sys.path.insert(0, str(DATA / "pocket"))
 import ablate
@@ -125,6 +131,63 @@ def test_05_writes_a_row_for_every_system_and_family(scored):
     assert results.accuracy.dropna().between(0, 1).all()
     by_family = results[results.system == "act2see"].set_index("family")
     assert (by_family.n[[*FOUNDATION]] == 4).all()
+
+
+def official(out: Path) -> pd.DataFrame:
+    return pd.read_csv(out / "official.csv").set_index(["system", "family"])
+
+
+def test_05_asks_egonormias_three_questions_and_shuffles_its_options(tuned, tmp_path):
+    items = [NORM | {"id": f"clip-{i}", "correct": i, "sensibles": [i]} for i in range(4)]
+    for item in items:
+        folder = tmp_path / "video" / item["id"]
+        folder.mkdir(parents=True)
+        write_clip(sample_scene(5), folder / "video_prev.mp4")
+    (tmp_path / "final_data.json").write_text(json.dumps({item["id"]: item for item in items}))
+    given = {"adapter": str(tuned / "finetune" / "adapter"), "benchmark": "egonormia"}
+    given |= {"data": str(tmp_path / "final_data.json"), "reply_tokens": 48, "questions": 4}
+    out = run("05_benchmarks_and_ablations", tmp_path, **given)
+    table = official(out)
+    for system in ("act2see", "base", "act2see_shuffled", "base_shuffled"):
+        assert list(table.loc[system].index) == ["action", "justification", "sensible", "both"]
+        assert (table.loc[system].n == 4).all()
+        shuffled = "shuffled with seed 1" in table.protocol[system, "both"]
+        assert shuffled == system.endswith("_shuffled")
+    assert table.protocol["base", "both"].endswith("3 replies an item, of video_prev.mp4")
+    assert table.accuracy["always_a", "both"] == 0.25  # of the four, A is right once
+    assert ("always_a", "sensible") not in table.index
+    (file,) = (out / "evaluation").glob("egonormia-act2see-*.jsonl")
+    families = [t.question.family for t in read_traces(file)]
+    assert sorted(families) == ["action"] * 4 + ["justification"] * 4 + ["sensible"] * 4
+
+
+def test_05_lets_a_judge_score_vcr_bench_and_asks_it_nothing_twice(tuned, tmp_path):
+    for name in "01":
+        write_clip(sample_scene(5), tmp_path / f"{name}.mp4")
+    (tmp_path / "meta.json").write_text(json.dumps(VCR))
+
+    def script(body, number):
+        prompt = body["messages"][0]["content"]
+        if prompt.startswith("Do two answers"):
+            return completion("<think>alike?</think>\nNo.")
+        return completion(json.dumps([{"step_type": SEEN, "judgment": "Matched"}]))
+
+    given = {"adapter": str(tuned / "finetune" / "adapter"), "benchmark": "vcr_bench"}
+    given |= {"data": str(tmp_path / "meta.json"), "reply_tokens": 48, "questions": 4}
+    with pytest.MonkeyPatch.context() as patch, server(script) as (url, bodies):
+        patch.setenv("OPENAI_API_KEY", KEY)
+        given |= {"judge_model": "local-judge", "judge_url": url}
+        out = run("05_benchmarks_and_ablations", tmp_path, **given)
+        asked, table = len(bodies), (out / "official.csv").read_bytes()
+        run("05_benchmarks_and_ablations", tmp_path, **given)
+        assert len(bodies) == asked > 8 and {body["model"] for body in bodies} == {"local-judge"}
+    assert (out / "official.csv").read_bytes() == table
+    scored, steps = official(out), pd.read_csv(out / "steps.csv", index_col="system")
+    assert scored.n["act2see", "all"] == 4 and scored.n["act2see_shuffled", "all"] == 1
+    assert scored.protocol.str.endswith("judged by local-judge").all()
+    assert steps.protocol.str.endswith("judged by local-judge").all()
+    assert (steps.f1 == 1).all() and (steps.n == 4).all() and (steps.unjudged == 0).all()
+    assert not any(KEY in path.read_text() for path in out.glob("*.*") if path.suffix != ".mp4")
 
 
 def test_06_draws_every_grid_of_a_table(tmp_path):

@@ -3,11 +3,12 @@ import math
 
 import pytest
 
-from act2see.benchmarks import vitib
+from act2see.benchmarks import egonormia, vitib
 from act2see.checkpoints import fingerprint
 from act2see.parts import (
     TENTHS,
     equip,
+    follow_ups,
     load_questions,
     load_teacher,
     official_scores,
@@ -19,6 +20,7 @@ from act2see.policies.oracle import OraclePolicy
 from act2see.policies.remote import Teacher
 from act2see.profiles import load_profile
 from tests import tiny
+from tests.benchmarks.test_egonormia import RECORD as NORM
 from tests.benchmarks.test_video_mme import RECORDS as MME
 from tests.sources.test_causalvqa import folder as causal_folder  # noqa: F401
 from tests.sources.test_minerva import RECORD
@@ -126,6 +128,21 @@ def test_without_a_key_the_makers_server_is_not_asked(monkeypatch):
 def test_titles_and_metrics_are_the_benchmarks_own():
     assert (title("pocket"), title("video_mme")) == ("pocket world", "Video-MME")
     assert official_scores("vitib") is vitib.scores
+    assert official_scores("egonormia") is egonormia.scores
+
+
+def test_vcr_bench_needs_a_judge():
+    with pytest.raises(ValueError, match="name a judge_model"):
+        official_scores("vcr_bench")
+    assert official_scores("vcr_bench", str).keywords == {"ask": str}
+
+
+def test_egonormia_asks_on_and_the_others_do_not(traces):
+    assert follow_ups(traces) == []
+    asked = traces[0].question.model_copy(update={"source": "egonormia", "truth": NORM})
+    asked = asked.model_copy(update={"options": [*"vwxyz"], "family": "action"})
+    more = follow_ups([traces[0].model_copy(update={"question": asked})])
+    assert [q.family for q in more] == ["justification", "sensible"]
 
 
 def test_a_profile_is_equipped_with_its_models(tmp_path):

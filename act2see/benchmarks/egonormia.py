@@ -5,7 +5,8 @@ its folder `video`. Knows no model. Each item is asked three times: the best act
 justification once an action is chosen, and the set of sensible actions. Official scores: accuracy
 of action, justification and both, and the mean IoU of the sets. Option numbers are the record's;
 shuffled options are mapped back by where each option came from, which the released evaluator does
-the wrong way round. The wording of the three questions is our choice.
+the wrong way round. Our choice: the wording of the three questions, and to show the video before
+the action, in which frames can be retrieved, where the official input is a strip of its frames.
 """
 
 import re
@@ -22,12 +23,13 @@ from act2see.sources.records import Loaded, Text, find_videos, read_records
 from act2see.statistics import accuracy_interval, paired_gain
 from act2see.trace import LETTERS, Question, Trace
 
-STRIP = "frame_all_prev.jpg"  # the official input: frames before the action, side by side
+VIDEO = "video_prev.mp4"  # what happens before the action
+STRIP = "frame_all_prev.jpg"  # the official input: frames of it, side by side
 NONE = "none of these"  # how the record's empty option is shown
 BEST = "Seen from the eyes of a person: what is most fitting for them to do next?"
 ALL = "Seen from the eyes of a person: which of these would be sensible to do next?"
 ENDING = "End with one line, `Answer: ` and all their letters (`Answer: A, C`), or none."
-MEASURES = ("action", "justification", "both", "sensible")
+MEASURES = {"action": 0, "justification": 1, "sensible": 3, "both": 2}  # in columns of `points`
 Place = Annotated[int, Field(ge=0, le=4)]
 
 
@@ -51,16 +53,15 @@ class Replies(NamedTuple):
     sensible: set[int] | None
 
 
-def load(path: str | Path, folder: str | Path, name: str = STRIP) -> Loaded:
+def load(path: str | Path, folder: str | Path, name: str = VIDEO) -> Loaded:
     """The first of the three questions, for the action. Raises ValueError for a wrong record.
 
-    name: the file that is seen in an item's folder; `video_prev.mp4` is the video, in which frames
-    can be retrieved.
+    name: the file that is seen, VIDEO or STRIP, in the item's folder in `folder` or its `video`.
     """
     asked = [
         Question(
             id=f"{record.id}/action", source="egonormia", family="action",
-            video=f"{record.id}/{name}", duration_s=0,
+            video=f"video/{record.id}/{name}", duration_s=0,
             text=BEST,
             options=[b or NONE for b in record.behaviors], answer=record.correct, truth=row,
         )
@@ -70,16 +71,19 @@ def load(path: str | Path, folder: str | Path, name: str = STRIP) -> Loaded:
 
 
 def justification(action: Trace) -> Question:
-    """The second question, about the action that was chosen (none if it could not be read)."""
+    """The second question, about the action that was chosen (none if it could not be read).
+
+    Its options stand in the order of the first one's.
+    """
     asked = action.question
     record = Record.model_validate(asked.truth)
     letter = strict_letter(said(action), len(asked.options))
     chosen = asked.options[LETTERS.index(letter)] if letter else NONE
+    order = [original(asked, place) for place in range(len(asked.options))]
     update = {
-        "id": f"{record.id}/justification", "family": "justification", "answer": record.correct,
+        "id": f"{record.id}/justification", "family": "justification",
         "text": f'The person chooses: "{chosen}". Which reason supports what is fitting best?',
-        "options": [j or NONE for j in record.justifications],
-        "truth": {k: v for k, v in asked.truth.items() if k != "order"},
+        "options": [record.justifications[i] or NONE for i in order],
     }  # fmt: skip
     return asked.model_copy(update=update)
 
@@ -147,16 +151,20 @@ def points(records: dict[str, Record], given: dict[str, Replies]) -> np.ndarray:
 
 
 def scores(system: str, traces: Sequence[Trace], protocol: str) -> DataFrame:
-    """One row per measure, over the items of these traces; columns as in `choices.scores`.
+    """One row per measure that was asked for, `both` last; columns as in `choices.scores`.
 
-    The interval of the mean IoU is a bootstrap one.
+    The interval of the mean IoU is a bootstrap one. The protocol names the file that was seen.
     """
     records = {t.question.truth["id"]: Record.model_validate(t.question.truth) for t in traces}
     strict, lenient = (replies(traces, lenient) for lenient in (False, True))
     won, made = points(records, strict), points(records, lenient).mean(0)
+    asked = {t.question.family for t in traces}
+    protocol += f", {len(asked)} replies an item, of {Path(traces[0].question.video).name}"
     rows = []
-    for column, measure in enumerate(MEASURES):
+    for measure, column in MEASURES.items():
         parts = ("action", "justification") if measure == "both" else (measure,)
+        if not asked.issuperset(parts):
+            continue
         lost, still = (
             sum(any(getattr(r, part) is None for part in parts) for r in given.values())
             for given in (strict, lenient)

@@ -10,7 +10,8 @@ the judge's prompts are ours too.
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from math import nan
 from pathlib import Path
 from statistics import fmean
@@ -153,12 +154,18 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 def scores(system: str, traces: Sequence[Trace], protocol: str, ask: Ask) -> DataFrame:
     """Accuracy per dimension and over all, as in `choices.scores`; `ask` judges texts."""
-    ask = cache(ask)
+    judge, asked = partial(right, ask=cache(ask)), [t.question for t in traces]
     strict, lenient = (
-        [right(t.question, answer_given(t.question, said(t), lenient), ask) for t in traces]
-        for lenient in (False, True)
+        _at_once(judge, asked, [answer_given(t.question, said(t), way) for t in traces])
+        for way in (False, True)
     )
     return score_table(system, traces, strict, lenient, protocol)
+
+
+def _at_once(judge: Callable, *given: Sequence) -> list:
+    """The verdicts, in order, eight at a time: a judge is far away."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(judge, *given))
 
 
 def step_share(trace: Trace, measure: Literal["recall", "precision"], ask: Ask) -> float | None:
@@ -192,7 +199,7 @@ def step_scores(traces: Sequence[Trace], ask: Ask) -> dict[str, float]:
     """
     means, unjudged = {}, 0
     for measure in ("precision", "recall"):
-        shares = [step_share(trace, measure, ask) for trace in traces]
+        shares = _at_once(partial(step_share, measure=measure, ask=ask), traces)
         counted = [s for s in shares if s is not None and not np.isnan(s)]
         means[measure] = fmean(counted) if counted else nan
         unjudged += shares.count(None)

@@ -12,6 +12,7 @@ from typing import Any
 from openai import OpenAI, OpenAIError
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
+from act2see.policies import remote
 from act2see.policies.remote import ANSWER_NOW, Heard, Teacher, hear, instruction, jpeg, rounds
 from act2see.toolbox import SCHEMAS, read_call
 from act2see.trace import Step, Trace
@@ -25,6 +26,22 @@ def openai_teacher(model: str, base_url: str = "", **options: Any) -> Teacher:
     options: further ones of `Teacher`; `key_name` is OPENAI_API_KEY unless given.
     """
     return Teacher(model, _connect, base_url, **{"key_name": "OPENAI_API_KEY"} | options)
+
+
+def ask_judge(prompt: str, model: str, base_url: str = "") -> str:
+    """What `model` replies to a prompt, greedily; for benchmarks that a judge scores.
+
+    base_url: "" for OpenAI's own server, which raises ValueError without OPENAI_API_KEY. Raises
+    OpenAIError where the server gives no reply.
+    """
+    key = remote.secret("OPENAI_API_KEY")
+    if not key and not base_url:
+        raise ValueError("OPENAI_API_KEY is neither in the environment nor a Colab secret")
+    client = OpenAI(api_key=key or "none", base_url=base_url or None, max_retries=5)
+    asked = {"messages": [{"role": "user", "content": prompt}], "temperature": 0}
+    made = client.chat.completions.with_raw_response.create(model=model, **asked)
+    said = Completion.model_validate_json(made.http_response.text).content or ""
+    return said.rpartition("</think>")[2].strip()
 
 
 def _connect(teacher: Teacher, key: str):

@@ -8,6 +8,7 @@ from PIL import Image
 from act2see.benchmarks import egonormia
 from act2see.benchmarks.choices import shuffled, trivial_scores
 from act2see.benchmarks.egonormia import Record, Replies, points, read_set
+from act2see.pocket.world import sample_scene, write_clip
 from act2see.sources.records import read_records
 from act2see.trace import LETTERS, Question, Step, Trace
 
@@ -31,7 +32,7 @@ def loaded(tmp_path):
     hub = {k: v for k, v in RECORD.items() if k not in ("correct", "sensibles")}
     hub |= {"id": "clip-2", "correct_idx": 4, "sensible_idx": []}
     (tmp_path / "data.json").write_text(json.dumps({"clip-1": RECORD, "clip-2": hub}))
-    return egonormia.load(tmp_path / "data.json", tmp_path)
+    return egonormia.load(tmp_path / "data.json", tmp_path, egonormia.STRIP)
 
 
 def answered(question: Question, said: str) -> Trace:
@@ -74,7 +75,7 @@ def test_official_predictions_get_the_official_scores(system, percent):
 
 def test_three_questions_show_every_option_and_keep_the_record(loaded):
     (action,), missing = loaded
-    assert list(missing) == ["clip-2/frame_all_prev.jpg"] and action.truth == RECORD
+    assert list(missing) == ["video/clip-2/frame_all_prev.jpg"] and action.truth == RECORD
     assert action.options[-1] == egonormia.NONE and action.answer == 2 and action.duration_s > 0
     why = egonormia.justification(answered(action, "Answer: B"))
     assert '"Push."' in why.text and why.options[2] == "Others have way." and why.answer == 2
@@ -92,12 +93,43 @@ def test_a_shuffle_changes_no_score(loaded, seed):
     assert table.accuracy.to_dict() == {
         "action": 1, "justification": 0, "both": 0, "sensible": pytest.approx(1 / 3),
     }  # fmt: skip
-    assert table.unparsed.sum() == 0 and set(table.n) == {1}
+    assert table.unparsed.sum() == 0 and set(table.n) == {1} and table.index[-1] == "both"
+    assert set(table.protocol) == {"strip, 3 replies an item, of frame_all_prev.jpg"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reasons_stand_where_their_actions_do(loaded, seed):
+    asked = shuffled(loaded.questions[0], seed)
+    why = egonormia.justification(answered(asked, "Answer: A"))
+    pairs = dict(zip(asked.options, why.options, strict=True))
+    assert pairs["Step aside."] == "Others have way." and pairs["Push."] == "Haste wins."
+    assert why.options[why.answer] == "Others have way." and asked.options[0] in why.text
+    assert egonormia.replies([answered(why, f"Answer: {LETTERS[why.answer]}")]) == {
+        "clip-1": Replies(None, 2, None)
+    }
+
+
+def test_what_nobody_was_asked_has_no_row(loaded):
+    action = answered(loaded.questions[0], "Answer: C")
+    assert list(egonormia.scores("x", [action], "strip").family) == ["action"]
+    two = [action, answered(egonormia.justification(action), "Answer: C")]
+    assert list(egonormia.scores("x", two, "strip").family) == ["action", "justification", "both"]
+
+
+def test_an_items_video_is_found_in_the_published_folder(tmp_path):
+    folder = tmp_path / "video" / "clip-1"
+    folder.mkdir(parents=True)
+    write_clip(sample_scene(5), folder / "video_prev.mp4")
+    (tmp_path / "data.json").write_text(json.dumps([RECORD]))
+    for place in (tmp_path, tmp_path / "video"):
+        (asked,), missing = egonormia.load(tmp_path / "data.json", place)
+        assert asked.video == str(folder / "video_prev.mp4") and not missing
 
 
 def test_what_cannot_be_read_is_wrong_and_counted(loaded):
     action = answered(loaded.questions[0], "A person should wait")
-    traces = [action, answered(egonormia.sensible(action.question), "I would say A and C")]
+    traces = [action, answered(egonormia.justification(action), "hm")]
+    traces += [answered(egonormia.sensible(action.question), "I would say A and C")]
     table = egonormia.scores("mine", traces, "strip").set_index("family")
     assert table.unparsed.to_dict() == {"action": 1, "justification": 1, "both": 1, "sensible": 1}
     assert table.accuracy.sum() == 0 and table.lenient["sensible"] == 1

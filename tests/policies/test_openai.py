@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from act2see.interleave import NO_CALLS_LEFT, Budget, collect, interleave
-from act2see.policies.openai import openai_teacher, read_completion
+from act2see.policies.openai import ask_judge, openai_teacher, read_completion
 from act2see.policies.remote import Account, Limits
 from act2see.toolbox import Toolbox
 from act2see.trace import read_traces
@@ -239,3 +239,13 @@ def test_a_server_is_shown_every_frame_of_an_overview_that_is_a_video(serve, que
     assert [p["type"] for p in parts] == ["text", "image_url"] * 3 + ["text"]
     assert trace.overview_as_video and trace.setting.endswith("overview as video")
     assert len(trace.messages()[0]["content"]) == 5
+
+
+def test_a_judge_replies_without_its_thoughts_and_without_a_key_is_not_asked(serve, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serve(lambda body, number: completion("<think>hm</think>\nYes.")) as (url, bodies):
+        assert ask_judge("the same?", "j", url) == "Yes."
+    sent = {"model": "j", "temperature": 0, "messages": [{"role": "user", "content": "the same?"}]}
+    assert bodies == [sent]
+    with pytest.raises(ValueError, match="OPENAI_API_KEY is neither in the environment"):
+        ask_judge("the same?", "j")
