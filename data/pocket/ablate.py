@@ -280,11 +280,14 @@ def work(told: tuple, step: str, cell: Cell) -> None:
     getattr(prepared(*told), step)(cell)
 
 
-def run(folder: Path, seeds: int, asked: int, tested: int, passes: int, upto: int) -> None:
-    """Go through the grid, a cell on each core; the table in `folder`/ablations.csv grows."""
+def run(
+    folder: Path, seeds: int, asked: int, tested: int, passes: int, upto: int, grids: list[str]
+) -> None:
+    """Go through the grids, a cell on each core; the table in `folder`/ablations.csv grows."""
     began, table, made = time.time(), folder / "ablations.csv", folder / "ablations.json"
     before = json.loads(made.read_text())["minutes"] if made.exists() else 0
     told = f"--seeds {seeds} --asked {asked} --tested {tested} --passes {passes} --upto {upto}"
+    told += f" --grids {' '.join(map(repr, grids))}" if grids else ""
     told = {"command": f"python data/pocket/ablate.py FOLDER {told}"}
     told |= {"machine": f"{os.cpu_count()} CPU cores", "torch": torch.__version__}
 
@@ -294,7 +297,8 @@ def run(folder: Path, seeds: int, asked: int, tested: int, passes: int, upto: in
         print(f"{minutes:5.1f} min  {what}", flush=True)
 
     settings = folder, asked, tested, passes
-    shared, cells = prepared(*settings), [cell for cell in grid(seeds) if cell.size <= upto]
+    shared = prepared(*settings)
+    cells = [c for c in grid(seeds) if c.size <= upto and c.grid in (grids or [c.grid])]
     students = list({cell.student(): cell for cell in cells if cell.traces}.values())
     for cell in students:
         shared.lay_out(cell)
@@ -329,5 +333,6 @@ if __name__ == "__main__":
     parser.add_argument("--tested", type=int, default=200, help="test questions a seed")
     parser.add_argument("--passes", type=int, default=1000, help="traces seen in a training")
     parser.add_argument("--upto", type=int, default=800, help="largest set of traces")
+    parser.add_argument("--grids", nargs="*", default=[], help="only these, `tools` among them")
     options = parser.parse_args()
     run(**vars(options))
