@@ -7,7 +7,7 @@ SEED ?=
 BIN := .venv/bin
 OUT := outputs/$(PROFILE)/notebooks
 NAMES := 01_trace_distillation 02_similarity_filtering 03_qlora_finetuning \
-         04_interleaved_inference 05_benchmarks_and_ablations
+         04_interleaved_inference 05_benchmarks_and_ablations 06_ablations
 RUNS := $(NAMES:%=$(OUT)/%.ipynb)
 CODE := $(wildcard act2see/*.py act2see/*/*.py)
 MODELS := $(shell find data -name '*.safetensors' 2>/dev/null)
@@ -24,7 +24,7 @@ help: ## list the targets
 	@echo
 	@echo 'Variables: PROFILE=imagine  SEED=1  PYTHON=python3.12'
 
-reproduce: .venv/installed notebooks ## set up .venv and run the five notebooks in order
+reproduce: .venv/installed notebooks ## set up .venv and run the six notebooks in order
 
 notebooks: $(RUNS) ## run the notebooks that are not up to date (PROFILE=, SEED=)
 	@echo 'The executed notebooks are in $(OUT).'
@@ -80,6 +80,7 @@ $(OUT)/02_similarity_filtering.ipynb: $(OUT)/01_trace_distillation.ipynb
 $(OUT)/03_qlora_finetuning.ipynb: $(OUT)/02_similarity_filtering.ipynb
 $(OUT)/04_interleaved_inference.ipynb: $(OUT)/03_qlora_finetuning.ipynb
 $(OUT)/05_benchmarks_and_ablations.ipynb: $(OUT)/04_interleaved_inference.ipynb
+$(OUT)/06_ablations.ipynb: $(OUT)/05_benchmarks_and_ablations.ipynb data/pocket/ablations.csv
 
 # The parameters of the last run: another seed runs all of them again.
 ifneq ($(strip $(shell cat $(OUT)/parameters 2>/dev/null)),$(strip $(PARAMETERS)))
