@@ -3,7 +3,8 @@
 A cell is a student, trained on some choice of traces, asked fresh questions in some way. All
 students see the same number of traces while they train, however few there are, and the shipped
 base is the same. FOLDER keeps traces, adapters, dialogues and the table as far as it goes: run it
-again after an interruption, and no finished cell is repeated. Our choice; the paper has the first
+again after an interruption, and no finished cell is repeated. With 1,000 traces seen, students with
+one tool have learnt it and those with both have not, so 4,000 is the default. Our choice; the paper has the first
 two grids, at its own size.
 """
 
@@ -331,7 +332,7 @@ if __name__ == "__main__":
         "--asked", type=int, default=800, help="training questions, before filtering"
     )
     parser.add_argument("--tested", type=int, default=200, help="test questions a seed")
-    parser.add_argument("--passes", type=int, default=1000, help="traces seen in a training")
+    parser.add_argument("--passes", type=int, default=4000, help="traces seen in a training")
     parser.add_argument("--upto", type=int, default=800, help="largest set of traces")
     parser.add_argument("--grids", nargs="*", default=[], help="only these, `tools` among them")
     options = parser.parse_args()
