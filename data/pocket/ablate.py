@@ -4,8 +4,8 @@ A cell is a student, trained on some choice of traces, asked fresh questions in 
 students see the same number of traces while they train, however few there are, and the shipped
 base is the same. FOLDER keeps traces, adapters, dialogues and the table as far as it goes: run it
 again after an interruption, and no finished cell is repeated. With 1,000 traces seen, students with
-one tool have learnt it and those with both have not, so 4,000 is the default. Our choice; the paper has the first
-two grids, at its own size.
+one tool have learnt it and those with both have not, so 4,000 is the default. Our choice; the paper
+has the first two grids, at its own size.
 """
 
 import argparse
