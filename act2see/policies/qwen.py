@@ -89,9 +89,9 @@ class DialogueCache:
         sources, known = [], []
         for trace, encoding in zip(traces, encodings, strict=True):
             sources.append(rows.get(id(trace), 0))
-            other = self.picture if id(trace) not in rows else None
+            end = None if id(trace) in rows else self.picture
             pairs = zip(self.tokens[sources[-1]] if rows else [], encoding.ids, strict=False)
-            same = sum(1 for _ in takewhile(lambda p: p[0] == p[1] != other, pairs))  # noqa: B023
+            same = sum(1 for _ in takewhile(lambda p, end=end: p[0] == p[1] != end, pairs))
             known.append(min(same, len(encoding.ids) - 1))
         order = sorted(range(len(traces)), key=lambda i: len(encodings[i].ids) - known[i])
         slots = int(max(len(encoding.ids) for encoding in encodings) * GROWTH)

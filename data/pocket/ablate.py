@@ -267,6 +267,13 @@ def write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def keep_to(file: Path, settings: dict) -> None:
+    """Raise ValueError where what the folder holds was made with other settings."""
+    if file.exists() and (before := json.loads(file.read_text())) != settings:
+        raise ValueError(f"{file.parent} was begun with {before}, not {settings}: name another")
+    write(file, json.dumps(settings))
+
+
 @cache
 def prepared(*told) -> Grid:
     """The grid of this process, which has one core, and ends with its parent."""
@@ -298,6 +305,7 @@ def run(
         print(f"{minutes:5.1f} min  {what}", flush=True)
 
     settings = folder, asked, tested, passes
+    keep_to(folder / "settings.json", {"asked": asked, "tested": tested, "passes": passes})
     shared = prepared(*settings)
     cells = [c for c in grid(seeds) if c.size <= upto and c.grid in (grids or [c.grid])]
     students = list({cell.student(): cell for cell in cells if cell.traces}.values())
@@ -307,9 +315,8 @@ def run(
         shared.questions(cell)  # draws their clips
     note(f"traces for {len(students)} students")
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        for cell, _ in zip(
-            students, pool.map(partial(work, settings, "train"), students), strict=True
-        ):
+        trained = pool.map(partial(work, settings, "train"), students)
+        for cell, _ in zip(students, trained, strict=True):
             note(f"student {cell.student()}")
         asked_once = {cell.asking(): cell for cell in cells}
         begun = {k: pool.submit(work, settings, "answer", c) for k, c in asked_once.items()}
@@ -320,8 +327,8 @@ def run(
             done.append(rows(cell, answered[cell]))
             write(table, pd.concat(done).to_csv(index=False))
             note(f"{cell.grid}: {cell.cell}, seed {cell.seed}")
-    headline = {cell: traces for cell, traces in answered.items() if cell.grid == "tools"}
-    write(table, pd.concat([*done, gains(headline)]).to_csv(index=False))
+    if headline := {cell: traces for cell, traces in answered.items() if cell.grid == "tools"}:
+        write(table, pd.concat([*done, gains(headline)]).to_csv(index=False))
 
 
 if __name__ == "__main__":
@@ -334,6 +341,6 @@ if __name__ == "__main__":
     parser.add_argument("--tested", type=int, default=200, help="test questions a seed")
     parser.add_argument("--passes", type=int, default=4000, help="traces seen in a training")
     parser.add_argument("--upto", type=int, default=800, help="largest set of traces")
-    parser.add_argument("--grids", nargs="*", default=[], help="only these, `tools` among them")
+    parser.add_argument("--grids", nargs="*", default=[], help="only these")
     options = parser.parse_args()
     run(**vars(options))

@@ -82,9 +82,9 @@ def traces_and_padding(folder: Path) -> None:
 def second_epoch(folder: Path) -> None:
     """An epoch when frames were seen against one that looks at them.
 
-    Sizes as in Qwen3-VL-2B, where the vision tower has a quarter of the language model's
-    parameters; 32 overview frames as in the profile `paper`; the gradient goes down to the
-    embeddings, as it goes down to the lowest adapter in QLoRA.
+    The vision tower has as many parameters as the language layers, in Qwen3-VL-2B a third; 32
+    overview frames as in the profile `paper`; the gradient goes down to the embeddings, as it goes
+    down to the lowest adapter in QLoRA.
     """
     import sys
 
