@@ -41,7 +41,7 @@ perf: .venv/installed ## measure speed and memory against slow references, into 
 	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
 	    HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.perf.$$subject; done
 
-ablations: .venv/installed ## fill the grid of ablations, three hours on two cores, and draw it
+ablations: .venv/installed ## fill the grid of ablations, an hour on two cores, and draw it
 	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore data/pocket/ablate.py outputs/pocket/ablations
 	cp outputs/pocket/ablations/ablations.csv outputs/pocket/ablations/ablations.json data/pocket/
 	$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . -p figures_folder figures \

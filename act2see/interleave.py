@@ -156,8 +156,9 @@ def open_trace(question: Question, policy: Policy, toolbox: Toolbox, budget: Bud
 def take_turn(trace: Trace, reply: Reply, toolbox: Toolbox, budget: Budget) -> None:
     """Write the reply into the trace and answer its calls; mark it where the budget is spent.
 
-    The first turn that calls with nothing left is told so; a second one is not run any more. A
-    reply with neither call nor letter is forced to choose, too.
+    The first turn that calls with nothing left is told so; a second one is not run any more. A call
+    that was refused before, word for word, ends the budget: it would be refused for ever. A reply
+    with neither call nor letter is forced to choose, too.
     """
     trace.steps.append(Step(kind="think", text=reply.thinking))
     if trace.failed:
@@ -172,10 +173,12 @@ def take_turn(trace: Trace, reply: Reply, toolbox: Toolbox, budget: Budget) -> N
     if not reply.calls:
         trace.steps.append(Step(kind="answer", text=reply.answer))
         return
+    before = trace.calls()
+    answers = [s for s in trace.steps if s.kind == "evidence"]
+    refused = [call for call, answer in zip(before, answers, strict=True) if answer.text]
     trace.steps += reply.calls
-    spent = len(trace.calls()) - len(reply.calls)
-    for number, call in enumerate(reply.calls, spent + 1):
-        over = number > budget.max_calls
+    for number, call in enumerate(reply.calls, len(before) + 1):
+        over = number > budget.max_calls or call in refused
         trace.steps.append(
             Step(kind="evidence", text=NO_CALLS_LEFT) if over else toolbox.run(trace, call)
         )

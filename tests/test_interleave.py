@@ -52,6 +52,13 @@ def test_a_spent_budget_is_told_once_and_then_an_answer_is_forced(questions):
     assert trace.forced and trace.letter() == "C" and not trace.truncated
 
 
+def test_a_call_that_was_refused_before_ends_the_budget(questions):
+    trace = one(questions, [Reply("more", [LOOK])], Budget(max_calls=4))
+    shown, again, ended = [s.text for s in trace.steps if s.kind == "evidence"]
+    assert not shown and "shown already" in again and ended == NO_CALLS_LEFT
+    assert trace.forced and trace.failed_calls() == 2
+
+
 def test_a_turn_that_runs_too_long_is_counted_and_answered(questions):
     trace = one(questions, [Reply("on and on", truncated=True)], Budget())
     assert trace.truncated and trace.forced and trace.letter() == "C"
