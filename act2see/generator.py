@@ -22,7 +22,8 @@ def load_generator(name: str, options: Mapping = {}) -> Generator | None:
     name: a folder or a hub name of a pipeline; none for "". options: given to it at every call, as
     the number of steps. The same frame and prompt give the same picture: they make the seed.
     Its `__name__` tells it from others, in `Trace.setting`.
-    Raises FileNotFoundError for a folder without a pipeline, ValueError for one that edits nothing.
+    Raises FileNotFoundError for a folder without a pipeline, ValueError for one that is
+    broken or edits nothing.
     """
     if not name:
         return None
@@ -31,7 +32,10 @@ def load_generator(name: str, options: Mapping = {}) -> Generator | None:
 
     if Path(name).is_absolute() and not (Path(name) / "model_index.json").exists():
         raise FileNotFoundError(f"{name} is no folder with a pipeline (no model_index.json)")
-    pipe = DiffusionPipeline.from_pretrained(name, torch_dtype=compute_dtype())
+    try:
+        pipe = DiffusionPipeline.from_pretrained(name, torch_dtype=compute_dtype())
+    except (AttributeError, KeyError, ValueError) as error:
+        raise ValueError(f"{name} is no whole pipeline: {error}") from error
     if missing := {"prompt", "image"} - inspect.signature(pipe.__call__).parameters.keys():
         kind = type(pipe).__name__
         raise ValueError(f"{name} is a {kind}, which takes no {missing.pop()}: it edits nothing")

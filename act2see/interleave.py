@@ -177,11 +177,13 @@ def take_turn(trace: Trace, reply: Reply, toolbox: Toolbox, budget: Budget) -> N
     answers = [s for s in trace.steps if s.kind == "evidence"]
     refused = [call for call, answer in zip(before, answers, strict=True) if answer.text]
     trace.steps += reply.calls
+    over = False
     for number, call in enumerate(reply.calls, len(before) + 1):
-        over = number > budget.max_calls or call in refused
-        trace.steps.append(
-            Step(kind="evidence", text=NO_CALLS_LEFT) if over else toolbox.run(trace, call)
-        )
+        over = over or number > budget.max_calls or call in refused
+        ended = Step(kind="evidence", text=NO_CALLS_LEFT)
+        trace.steps.append(ended if over else toolbox.run(trace, call))
+        if trace.steps[-1].text:
+            refused.append(call)
 
 
 def read_reply(text: str, truncated: bool = False) -> Reply:

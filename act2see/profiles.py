@@ -55,7 +55,7 @@ POCKET = Profile(
     embedder=POCKET_EMBEDDER,
     budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
     toolbox=Toolbox(frames_per_call=5, rate_hz=2.0),
-    recipe=Recipe(rank=16, learning_rate=2e-3, epochs=5, batch_size=16),
+    recipe=Recipe(rank=16, learning_rate=1e-3, epochs=2, batch_size=4),
     generator=str(DATA / "pocket" / "generator"),
     generator_options={"num_inference_steps": 4, "guidance_scale": 1.0},
 )
@@ -63,7 +63,7 @@ IMAGINE = replace(
     POCKET,
     name="imagine",
     toolbox=replace(POCKET.toolbox, tools=BOTH),
-    recipe=replace(POCKET.recipe, epochs=6),
+    recipe=Recipe(rank=16, learning_rate=2e-3, epochs=6, batch_size=16),
     families=FAMILIES,
     questions=2500,
 )

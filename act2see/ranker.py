@@ -22,6 +22,7 @@ def load_ranker(checkpoint: str) -> Ranker | None:
     """A function from n frames and a query to (n,) cosines of their embeddings; None for "".
 
     checkpoint: folder or hub name of a SigLIP, e.g. `google/siglip2-base-patch16-224`.
+    Raises ValueError for a model that ranks nothing, OSError where there is none.
     """
     if not checkpoint:
         return None
@@ -29,6 +30,9 @@ def load_ranker(checkpoint: str) -> Ranker | None:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, padding_side="right")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AutoModel.from_pretrained(checkpoint, dtype=torch.float32).to(device).eval()
+    if not hasattr(model, "get_text_features"):
+        kind = type(model).__name__
+        raise ValueError(f"{checkpoint} is a {kind}, which embeds no texts: it ranks nothing")
 
     @torch.inference_mode()
     def rank(frames: list[Frame], query: str) -> np.ndarray:

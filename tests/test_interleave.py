@@ -59,6 +59,13 @@ def test_a_call_that_was_refused_before_ends_the_budget(questions):
     assert trace.forced and trace.failed_calls() == 2
 
 
+def test_nothing_is_shown_once_the_budget_has_ended(questions):
+    bad = Step(kind="call", tool="zoom")
+    trace = one(questions, [Reply("hm", [bad, bad, LOOK]), Reply("", answer="Answer: A")], Budget())
+    assert [bool(s.frames) for s in trace.steps if s.kind == "evidence"] == [False] * 3
+    assert [s.text for s in trace.steps if s.kind == "evidence"][1:] == [NO_CALLS_LEFT] * 2
+
+
 def test_a_turn_that_runs_too_long_is_counted_and_answered(questions):
     trace = one(questions, [Reply("on and on", truncated=True)], Budget())
     assert trace.truncated and trace.forced and trace.letter() == "C"

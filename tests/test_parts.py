@@ -78,6 +78,14 @@ def test_pocket_questions_are_drawn_into_the_folder(tmp_path):
     assert len(list(tmp_path.glob("*.mp4"))) == 4
 
 
+def test_the_pocket_world_reads_no_records_and_some_questions_are_needed(tmp_path):
+    with pytest.raises(ValueError, match=r"reads no records, .*minerva\.json"):
+        load_questions("pocket", "train", 0, 3, tmp_path / "minerva.json")
+    with pytest.raises(ValueError, match="0 questions are asked for"):
+        load_questions("pocket", "train", 0, 0, tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_causalvqa_asks_for_the_right_to_train(causal_folder):  # noqa: F811
     path = causal_folder / "debug.csv"
     with pytest.raises(ValueError, match="may_train=True"):

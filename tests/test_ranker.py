@@ -5,6 +5,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+from act2see.profiles import load_profile
 from act2see.ranker import load_ranker
 from act2see.toolbox import Toolbox, read_call
 from act2see.trace import Frame, Trace
@@ -54,6 +55,11 @@ def test_the_toolbox_shows_the_frames_that_score_best(checkpoint, questions):
     every = Toolbox(frames_per_call=17).run(trace, call).frames
     best = np.argsort(-rank(every, "the red disc"))[:3]
     assert [f.time_s for f in shown] == [every[i].time_s for i in sorted(best)]
+
+
+def test_a_model_that_embeds_no_texts_is_refused():
+    with pytest.raises(ValueError, match="Qwen3VLModel, which embeds no texts"):
+        load_ranker(load_profile("pocket").student)
 
 
 def test_no_name_is_no_ranker():

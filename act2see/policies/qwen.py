@@ -149,6 +149,8 @@ class QwenPolicy:
         system: str = "",
         cache_gb: float = 4.0,
     ):
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; a turn needs at least 1")
         self.model, self.processor, self.name = unwrapped(model).eval(), processor, name
         self.max_new_tokens, self.temperature, self.system = max_new_tokens, temperature, system
         self.end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")

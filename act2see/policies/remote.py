@@ -51,7 +51,7 @@ class Account:
     """Tokens and money used, and a budget that requests open together do not overdraw.
 
     Prices are of a million tokens. An open request counts with `reply_tokens` and an estimate of
-    its input. Raises ValueError for a budget without prices.
+    its input. Raises ValueError for a budget without prices, or a budget that is no amount.
     """
 
     budget_usd: float = math.inf
@@ -63,6 +63,8 @@ class Account:
     settled: Condition = field(default_factory=Condition, repr=False)
 
     def __post_init__(self):
+        if not self.budget_usd >= 0:
+            raise ValueError(f"budget_usd is {self.budget_usd}; it must be 0 or more")
         if self.budget_usd < math.inf and self.input_usd + self.output_usd <= 0:
             raise ValueError(f"budget_usd is {self.budget_usd:g}; it needs input_usd, output_usd")
 

@@ -35,10 +35,17 @@ def read_records(path: str | Path, kind: type[R], key: str = "") -> list[tuple[d
 
     A JSON file may hold a list, an object of objects, or one object a line.
     key: the field that identifies a record, "" where none does.
-    Raises ValueError naming file, record and field when a record is no `kind` or its key is taken.
+    Raises ValueError naming file, record and field when a record is no `kind` or its key is taken,
+    and naming the file where it is no text or has no record.
     """
     pairs, taken = [], set()
-    for index, row in enumerate(_rows(Path(path))):
+    try:
+        rows = _rows(Path(path))
+    except (UnicodeError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path}: {error}; it must be UTF-8 text") from error
+    if not rows:
+        raise ValueError(f"{path}: no record in it")
+    for index, row in enumerate(rows):
         where = f"{path}: record {index}"
         if not isinstance(row, dict):
             raise ValueError(f"{where} is {reprlib.repr(row)}; it must be an object with fields")

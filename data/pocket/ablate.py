@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -310,14 +310,16 @@ def run(
     shared = prepared(*settings)
     cells = [c for c in grid(seeds) if c.size <= upto and c.grid in (grids or [c.grid])]
     students = list({cell.student(): cell for cell in cells if cell.traces}.values())
-    for cell in students:
-        shared.lay_out(cell)
-    for cell in cells:
-        shared.questions(cell)  # draws their clips
-    note(f"traces for {len(students)} students")
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        trained = pool.map(partial(work, settings, "train"), students)
-        for cell, _ in zip(students, trained, strict=True):
+        trained = []
+        for cell in students:
+            shared.lay_out(cell)
+            trained.append(pool.submit(work, settings, "train", cell))
+        for cell in cells:
+            shared.questions(cell)  # draws their clips
+        note(f"traces for {len(students)} students")
+        for cell, training in zip(students, trained, strict=True):
+            training.result()
             note(f"student {cell.student()}")
         asked_once = {cell.asking(): cell for cell in cells}
         begun = {k: pool.submit(work, settings, "answer", c) for k, c in asked_once.items()}

@@ -94,6 +94,13 @@ def test_a_folder_without_an_editing_pipeline_is_refused(tmp_path):
         load_generator(POCKET.student)
 
 
+@pytest.mark.parametrize("index", ["{}", '{"_class_name": "NoSuchPipeline"}'])
+def test_a_broken_pipeline_is_named(tmp_path, index):
+    (tmp_path / "model_index.json").write_text(index)
+    with pytest.raises(ValueError, match=f"{tmp_path} is no whole pipeline"):
+        load_generator(str(tmp_path))
+
+
 def test_a_pipeline_that_takes_no_picture_is_refused(tmp_path, generate):
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 

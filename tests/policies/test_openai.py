@@ -193,6 +193,8 @@ def test_the_account_is_never_overdrawn(serve, questions, key):
 def test_a_budget_needs_prices():
     with pytest.raises(ValueError, match="budget_usd is 5; it needs"):
         Account(budget_usd=5)
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        Account(budget_usd=float("nan"), input_usd=1)
 
 
 def test_a_reply_that_counts_no_tokens_is_charged_the_most_it_may_have_taken(serve, questions, key):

@@ -50,6 +50,20 @@ def test_what_is_wrong_is_named(tmp_path, text, told):
         read_records(tmp_path / "x.json", Kind, "name")
 
 
+@pytest.mark.parametrize(
+    ("file", "data", "told"),
+    [
+        ("a.json", b'[{"id": "\xe9"}]', "utf-8"),
+        ("a.csv", b"", "No columns"),
+        ("a.csv", b"<html>404</html>\n", "no record"),
+    ],
+)
+def test_a_file_that_holds_no_records_is_named(tmp_path, file, data, told):
+    (tmp_path / file).write_bytes(data)
+    with pytest.raises(ValueError, match=f"{file}: .*{told}"):
+        read_records(tmp_path / file, BaseModel)
+
+
 def test_missing_and_damaged_videos_are_told_and_not_fatal(tmp_path):
     (tmp_path / "deep").mkdir()
     write_clip(sample_scene(5), tmp_path / "deep" / "a.mp4")
