@@ -76,17 +76,17 @@ def load_questions(
 ) -> Loaded:
     """At most `count` questions of a split, drawn with `seed`, and the videos that are missing.
 
-    place: where clips of the pocket world are drawn, or else the file of published records, with
-    the videos beside it. may_train: your right to train on CausalVQA. families: of the pocket
-    world. Raises ValueError for no questions, an unknown source, a benchmark to train on or records
-    for the pocket world, FileNotFoundError where there are none for another.
+    place: where clips of the pocket world are drawn, or else the file of published records, videos
+    beside it. may_train: your right to train on CausalVQA. families: of the pocket world. Raises
+    ValueError for no questions, an unknown source, a benchmark to train on or records for the
+    pocket world, FileNotFoundError where there are none for another.
     """
     place = Path(place)
     if count < 1:
         raise ValueError(f"{count} questions are asked for; it must be 1 or more")
+    if source == "pocket" and (place.suffix or place.is_file()):
+        raise ValueError(f"the pocket world reads no records, {place}: name their source")
     if source == "pocket":
-        if place.suffix or place.is_file():
-            raise ValueError(f"the pocket world reads no records, {place}: name their source")
         return Loaded(pocket_questions(split, seed, count, place, families), {})
     if source not in WORLDS or (source in BENCHMARKS and split != "test"):
         known = [*WORLDS] if split == "test" else ["pocket", *SOURCES]

@@ -5,10 +5,13 @@ FLUX.2-klein, records in their published form, OpenAI's protocol and Gemini's. W
 and draw is nonsense.
 """
 
+import inspect
 import json
 
 import pandas as pd
 import pytest
+import torch
+from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer
 from PIL import Image
 
 from act2see.generator import load_generator
@@ -26,6 +29,7 @@ from tests.test_notebooks import run
 NAMES = [f"abcdefghi{i:02}" for i in range(10)]
 LOOK = {"start_s": 1, "end_s": 9, "query": "the red disc"}
 DRAW = {"time_s": 3, "prompt": "without the disc"}
+OPTIONS = PROFILES["paper"].generator_options
 REFUSED = "Which cup is not to be spoken of?"
 
 
@@ -144,11 +148,24 @@ def test_the_student_answers_and_is_scored_on_a_published_benchmark(
 
 
 def test_flux_changes_a_frame_of_any_shape_as_its_prompt_says(flux):
-    generate = load_generator(flux, PROFILES["paper"].generator_options)
+    generate = load_generator(flux, OPTIONS)
     frame = Image.effect_noise((150, 86), 80).convert("RGB")
     one, same, other = (generate(frame, f"paint it {colour}") for colour in ("red", "red", "blue"))
     assert one.size == frame.size and one.mode == "RGB"
     assert one.tobytes() == same.tobytes() != other.tobytes()
+
+
+def test_flux_on_a_small_gpu_is_in_nf4(flux, monkeypatch):
+    """Loaded only: diffusers refuses to do it without a GPU, so its check is taken out."""
+    monkeypatch.setattr(BnB4BitDiffusersQuantizer, "validate_environment", lambda *a, **k: None)
+    monkeypatch.setattr(
+        BnB4BitDiffusersQuantizer, "update_device_map", lambda *a: {"": torch.device("cpu")}
+    )
+    plain, small = (load_generator(flux, OPTIONS, four_bit=four_bit) for four_bit in (False, True))
+    pipe = inspect.getclosurevars(small).nonlocals["pipe"]
+    for part in (pipe.transformer, pipe.text_encoder):
+        assert "Linear4bit" in {type(module).__name__ for module in part.modules()}
+    assert small.__name__ == f"{plain.__name__} in NF4"
 
 
 def test_dialogues_with_geminis_own_server_become_traces(published, flux, tmp_path_factory):

@@ -63,10 +63,10 @@ class Account:
     settled: Condition = field(default_factory=Condition, repr=False)
 
     def __post_init__(self):
-        if not self.budget_usd >= 0:
-            raise ValueError(f"budget_usd is {self.budget_usd}; it must be 0 or more")
-        if self.budget_usd < math.inf and self.input_usd + self.output_usd <= 0:
-            raise ValueError(f"budget_usd is {self.budget_usd:g}; it needs input_usd, output_usd")
+        free = self.budget_usd < math.inf and self.input_usd + self.output_usd <= 0
+        if free or not self.budget_usd >= 0:
+            told = "it must be 0 or more, and needs input_usd, output_usd"
+            raise ValueError(f"budget_usd is {self.budget_usd:g}; {told}")
 
     def usd(self, more_in: int = 0, more_out: int = 0) -> float:
         """What the tokens used, and so many more, cost."""

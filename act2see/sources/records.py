@@ -35,8 +35,7 @@ def read_records(path: str | Path, kind: type[R], key: str = "") -> list[tuple[d
 
     A JSON file may hold a list, an object of objects, or one object a line.
     key: the field that identifies a record, "" where none does.
-    Raises ValueError naming file, record and field when a record is no `kind` or its key is taken,
-    and naming the file where it is no text or has no record.
+    Raises ValueError naming file, record and field when a record is no `kind` or its key is taken.
     """
     pairs, taken = [], set()
     try:
