@@ -7,7 +7,7 @@ SEED ?=
 BIN := .venv/bin
 OUT := outputs/$(PROFILE)/notebooks
 NAMES := 01_trace_distillation 02_similarity_filtering 03_qlora_finetuning \
-         04_interleaved_inference 05_benchmarks_and_ablations
+         04_interleaved_inference 05_benchmarks_and_ablations 06_ablations
 RUNS := $(NAMES:%=$(OUT)/%.ipynb)
 CODE := $(wildcard act2see/*.py act2see/*/*.py)
 MODELS := $(shell find data -name '*.safetensors' 2>/dev/null)
@@ -24,7 +24,7 @@ help: ## list the targets
 	@echo
 	@echo 'Variables: PROFILE=imagine  SEED=1  PYTHON=python3.12'
 
-reproduce: .venv/installed notebooks ## set up .venv and run notebooks 01 to 05
+reproduce: .venv/installed notebooks ## set up .venv and run the six notebooks
 
 notebooks: $(RUNS) ## run the notebooks that are not up to date (PROFILE=, SEED=)
 	@echo 'The executed notebooks are in $(OUT).'
@@ -41,7 +41,7 @@ perf: .venv/installed ## measure speed and memory against slow references, into 
 	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
 	    HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.perf.$$subject; done
 
-ablations: .venv/installed ## fill the grid of ablations, an hour on two cores, and draw it
+ablations: .venv/installed ## fill the grid of ablations, a good hour on two cores, and draw it
 	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore data/pocket/ablate.py outputs/pocket/ablations
 	cp outputs/pocket/ablations/ablations.csv outputs/pocket/ablations/ablations.json data/pocket/
 	$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . -p figures_folder figures \
@@ -80,6 +80,7 @@ $(OUT)/02_similarity_filtering.ipynb: $(OUT)/01_trace_distillation.ipynb
 $(OUT)/03_qlora_finetuning.ipynb: $(OUT)/02_similarity_filtering.ipynb
 $(OUT)/04_interleaved_inference.ipynb: $(OUT)/03_qlora_finetuning.ipynb
 $(OUT)/05_benchmarks_and_ablations.ipynb: $(OUT)/04_interleaved_inference.ipynb
+$(OUT)/06_ablations.ipynb: data/pocket/ablations.csv
 
 # The parameters of the last run: another seed runs all of them again.
 ifneq ($(strip $(shell cat $(OUT)/parameters 2>/dev/null)),$(strip $(PARAMETERS)))

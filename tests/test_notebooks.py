@@ -57,7 +57,7 @@ def filtered(distilled):
 
 @pytest.fixture(scope="module")
 def tuned(filtered):
-    """Two epochs, as the first step of a warm-up has rate 0 and 16 traces make one step."""
+    """Two epochs, as the first step of a warm-up has rate 0."""
     return run("03_qlora_finetuning", filtered, epochs=2, held_out=4, max_traces=16)
 
 
@@ -203,3 +203,10 @@ def test_06_draws_every_grid_of_a_table(tmp_path):
     run("06_ablations", tmp_path, table=str(tmp_path / "t.csv"), figures_folder=str(tmp_path / "f"))
     drawn = {path.stem.removeprefix("ablation_") for path in (tmp_path / "f").glob("*.pdf")}
     assert drawn == {"tools", "evidence", "calls", "untrained", "reference", "threshold", "traces"}
+
+
+def test_06_draws_the_committed_figures_byte_for_byte(tmp_path):
+    run("06_ablations", tmp_path, figures_folder=str(tmp_path / "f"))
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "f").glob("*.*")}
+    committed = {path.name: path.read_bytes() for path in (ROOT / "figures").glob("ablation_*")}
+    assert len(drawn) == 14 and drawn == committed
