@@ -41,8 +41,13 @@ def pocket_questions(
     """`count` questions, the families in turn, each about a clip of its own in `folder`.
 
     Clips that are there already are not written again. The same split, seed and index give the
-    same question whatever `count` is.
+    same question whatever `count` is. Raises ValueError for no questions, and for a file of records
+    in the place of a folder.
     """
+    if count < 1:
+        raise ValueError(f"{count} questions are asked for; it must be 1 or more")
+    if folder.suffix or folder.is_file():
+        raise ValueError(f"the pocket world reads no records, {folder}: name their source")
     scenes = [world.sample_scene(scene_seed(split, seed, i)) for i in range(count)]
     clips = {folder / f"{scene.seed}.mp4": scene for scene in scenes}
     missing = [clip for clip in clips if not clip.exists()]
