@@ -54,18 +54,22 @@ def load_student(checkpoint: str | Path, adapter: str | Path = "", four_bit: boo
     if adapter:
         check_adapter(Path(adapter), checkpoint)
     gpu, dtype = torch.cuda.is_available(), compute_dtype()
-    quantised = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=["model.visual", "lm_head"],
-    )
+    quantised = BitsAndBytesConfig(**nf4(), llm_int8_skip_modules=["model.visual", "lm_head"])
     options = {"quantization_config": quantised} if four_bit else {}
     model = Qwen3VLForConditionalGeneration.from_pretrained(
         checkpoint, dtype=dtype, device_map={"": "cuda" if gpu else "cpu"}, **options
     )
     return PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
+
+
+def nf4() -> dict:
+    """Fields of a bitsandbytes configuration, of transformers or diffusers, for 4 bits a weight."""
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": compute_dtype(),
+    }
 
 
 def compute_dtype() -> torch.dtype:

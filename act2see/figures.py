@@ -132,7 +132,8 @@ def cells(table: DataFrame, title: str, x: str, reference: str = "") -> Figure:
     axes.errorbar(names, percent.accuracy, np.clip(whiskers, 0, None), **points)
     axes.set_ylim(0, 105)
     axes.margins(x=0.1)
-    axes.legend(loc="lower right", **LEGEND)
+    if reference:
+        axes.legend(loc="lower right", **LEGEND)
     return figure
 
 

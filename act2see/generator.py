@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from act2see.checkpoints import compute_dtype, fingerprint
+from act2see.checkpoints import compute_dtype, fingerprint, nf4
 
 Generator = Callable[[Image.Image, str], Image.Image]
 SMALL_GPU_GB = 24  # below, a transformer that paints and the model that reads for it are in NF4
@@ -41,12 +41,14 @@ def load_generator(
         four_bit = 0 < memory < SMALL_GPU_GB * 1e9
     if Path(name).is_absolute() and not (Path(name) / "model_index.json").exists():
         raise FileNotFoundError(f"{name} is no folder with a pipeline (no model_index.json)")
-    loading, nf4 = {"torch_dtype": compute_dtype()}, {"load_in_4bit": True}
-    nf4 |= {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": compute_dtype()}
+    loading = {"torch_dtype": compute_dtype()}
     try:
         four_bit = four_bit and "transformer" in DiffusionPipeline.load_config(name)
         if four_bit:
-            parts = {"transformer": BitsAndBytesConfig(**nf4), "text_encoder": ReaderConfig(**nf4)}
+            parts = {
+                "transformer": BitsAndBytesConfig(**nf4()),
+                "text_encoder": ReaderConfig(**nf4()),
+            }
             loading["quantization_config"] = PipelineQuantizationConfig(quant_mapping=parts)
         pipe = DiffusionPipeline.from_pretrained(name, **loading)
     except (AttributeError, KeyError, ValueError) as error:

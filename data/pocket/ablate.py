@@ -3,9 +3,9 @@
 A cell is a student, trained on some choice of traces, asked fresh questions in some way. All
 students see the same number of traces while they train, however few there are, and the shipped
 base is the same. FOLDER keeps traces, adapters, dialogues and the table as far as it goes: run it
-again after an interruption, and no finished cell is repeated. Steps of four traces: at sixteen,
-students with both tools have not learnt them when an hour is over. Our choice; the paper has the
-first two grids, at its own size.
+again after an interruption, and no finished cell is repeated. The profile is `imagine`, the recipe
+that of `pocket`: in its larger steps `imagine` needs several times as many traces to learn both
+tools. Our choice; the paper has the first two grids, at its own size.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from act2see.parts import equip
 from act2see.pocket.questions import FAMILIES, pocket_questions
 from act2see.policies.oracle import OraclePolicy
 from act2see.policies.qwen import QwenPolicy
-from act2see.profiles import BOTH, load_profile
+from act2see.profiles import BOTH, PROFILES, load_profile
 from act2see.similarity import THRESHOLD, keep, load_embedder, similarity
 from act2see.trace import Question, Step, Trace, read_traces, write_traces
 from act2see.video import read_frames
@@ -42,7 +42,6 @@ from act2see.video import read_frames
 TOOLS = {"both": BOTH, "retrieval": BOTH[:1], "generation": BOTH[1:], "none": ()}
 COLUMNS = ["grid", "cell", "seed", "family", "n", "accuracy", "low", "high", "calls_per_question"]
 LOOKING = FAMILIES[1:]
-STEPS = {"batch_size": 4, "learning_rate": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ class Grid:
             return
         traces = read_traces(self.lesson(cell))
         epochs = self.passes / len(traces)
-        recipe = replace(self.profile.recipe, epochs=epochs, seed=cell.seed, **STEPS)
+        recipe = replace(PROFILES["pocket"].recipe, epochs=epochs, seed=cell.seed)
         outcome = finetune(traces, [], self.profile.student, folder, recipe)
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
