@@ -13,8 +13,6 @@ from itertools import takewhile
 import numpy as np
 import torch
 from cachetools import LRUCache
-from transformers import Cache
-from transformers.cache_utils import DynamicLayer
 
 from act2see.checkpoints import unwrapped
 from act2see.encoding import (
@@ -29,106 +27,10 @@ from act2see.encoding import (
     see,
 )
 from act2see.interleave import Reply, read_reply
+from act2see.policies.cache import GROWTH, DialogueCache
 from act2see.trace import LETTERS, Trace
 
-GROWTH = 1.25  # slots made for every slot needed, so that not every token makes new ones
 FED_TOKENS = 4096  # at a time: enough to fill a GPU, few enough for a processor's cache
-
-
-class RowLayer(DynamicLayer):
-    """One layer's keys and values, (rows, heads, slots, size) each, with room to grow.
-
-    A row's tokens lie one after the other from slot 0 on, whatever the other rows hold.
-    """
-
-    def __init__(self, cache: "DialogueCache"):
-        super().__init__()
-        self.cache, self.store = cache, []
-
-    def seat(self, sources: list[int], known: list[int], slots: int) -> None:
-        """Give each row so many slots, and the first tokens that are known of another row."""
-        for number, was in enumerate(self.store):
-            kept = was.new_empty(len(sources), was.shape[1], slots, was.shape[3])
-            for row, (source, end) in enumerate(zip(sources, known, strict=True)):
-                kept[row, :, :end] = was[source, :, :end]
-                kept[row, :, end:] = 0
-            self.store[number] = kept
-
-    def update(self, keys, values, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write where `cache.place` says; what the rows fed now may look at."""
-        (rows, columns, slots), end = self.cache.place, self.cache.end
-        count, heads, size = len(self.cache.tokens), keys.shape[1], keys.shape[3]
-        self.store = self.store or [new.new_empty(count, heads, 0, size) for new in (keys, values)]
-        if (held := self.store[0].shape[2]) < end:
-            self.seat([*range(count)], [held] * count, int(end * GROWTH))
-        fed = slice(self.cache.first, self.cache.first + len(keys))
-        for kept, new in zip(self.store, (keys, values), strict=True):
-            kept[fed][rows, :, slots] = new[rows, :, columns]
-        return tuple(kept[fed, :, :end] for kept in self.store)
-
-
-class DialogueCache:
-    """Keys and values of several dialogues, a row each; `tokens[i]` are those that row i holds.
-
-    `owners` holds the traces themselves, so that no new one can be taken for one that has gone.
-    """
-
-    def __init__(self, layers: int, picture: int):
-        self.picture = picture  # the token that opens one
-        self.owners: list[Trace] = []
-        self.tokens: list[list[int]] = []
-        self.layers = Cache(layers=[RowLayer(self) for _ in range(layers)])
-
-    def seat(self, traces: list[Trace], encodings: list[Encoding]) -> list[int]:
-        """Give every dialogue a row, those with least to feed first; their order, as indices.
-
-        A row keeps as many tokens as are still true, and leaves at least one to feed. A dialogue
-        that is new begins with what the first row holds too, up to its first picture.
-        """
-        rows = {id(owner): row for row, owner in enumerate(self.owners)}
-        sources, known = [], []
-        for trace, encoding in zip(traces, encodings, strict=True):
-            sources.append(rows.get(id(trace), 0))
-            end = None if id(trace) in rows else self.picture
-            pairs = zip(self.tokens[sources[-1]] if rows else [], encoding.ids, strict=False)
-            same = sum(1 for _ in takewhile(lambda p, end=end: p[0] == p[1] != end, pairs))
-            known.append(min(same, len(encoding.ids) - 1))
-        order = sorted(range(len(traces)), key=lambda i: len(encodings[i].ids) - known[i])
-        slots = int(max(len(encoding.ids) for encoding in encodings) * GROWTH)
-        for layer in self.layers.layers:
-            layer.seat([sources[i] for i in order], [known[i] for i in order], slots)
-        self.owners = [traces[i] for i in order]
-        self.tokens = [encodings[i].ids[: known[i]] for i in order]
-        return order
-
-    def append(self, first: int, news: list[list[int]]) -> torch.Tensor | None:
-        """Note new tokens of the rows from `first` on, which are fed left-padded to one width.
-
-        Returns (rows, 1, width, slots): who may look where, None where plain causal attention says
-        the same, in half the time. A pad looks at its row's first token.
-        """
-        width = max(map(len, news))
-        held = torch.tensor([len(t) for t in self.tokens[first : first + len(news)]])
-        counts = torch.tensor([len(new) for new in news])
-        slots = (held - width + counts)[:, None] + torch.arange(width)
-        rows, columns = (torch.arange(width) >= width - counts[:, None]).nonzero(as_tuple=True)
-        self.first, self.place = first, (rows, columns, slots[rows, columns])
-        self.end = int((held + counts).max())
-        for tokens, new in zip(self.tokens[first:], news, strict=False):
-            tokens += new
-        alike = len({*held.tolist()}) == 1 and int(counts.min()) == width
-        if alike and (width == 1 or not held[0]):
-            return None
-        return (torch.arange(self.end) <= slots.clamp(min=0)[..., None])[:, None]
-
-    def swap(self, one: int, other: int) -> None:
-        """Let two rows change places."""
-        if one == other:
-            return
-        for held in (self.owners, self.tokens):
-            held[one], held[other] = held[other], held[one]
-        for kept in [kept for layer in self.layers.layers for kept in layer.store]:
-            kept[one], kept[other] = kept[other].clone(), kept[one].clone()
 
 
 class QwenPolicy:
@@ -247,7 +149,7 @@ class QwenPolicy:
             ids.to(device),
             self._see(frames),
             position_ids=spots.to(device),
-            attention_mask=None if mask is None else mask.to(device),
+            attention_mask=None if mask is None else mask.to(device, self.model.dtype),
             past_key_values=self.cache.layers,
             use_cache=True,
         )
