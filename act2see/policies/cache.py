@@ -14,71 +14,79 @@ from transformers.cache_utils import DynamicLayer
 from act2see.encoding import Encoding
 from act2see.trace import Trace
 
-GROWTH = 1.25  # slots made for every slot needed, so that not every token makes new ones
+GROWTH = 1.5  # slots made for every slot needed where there is room: few turns make new ones
 
 
 class Seating:
-    """What the layers of a cache share: where the tokens fed now go, and memory to move into."""
+    """What the layers of a cache share: how much to hold, where the tokens fed now go, a spare."""
 
-    def __init__(self):
-        self.rows = self.first = self.end = 0  # rows held, the first one fed, slots in use
+    def __init__(self, room: int):
+        self.room = room  # tokens, all rows and slots together
+        self.rows = self.slots = 0  # at least so many in every layer
+        self.first = self.end = 0  # the first row fed, how many slots the longest one fills
         self.place: tuple[torch.Tensor, ...] = ()  # of every token fed: row, column, slot
-        self.spare: torch.Tensor | None = None
+        self.spare: torch.Tensor | None = None  # memory to move the next layer into
 
 
 class RowLayer(DynamicLayer):
-    """One layer's keys and values, at least (rows, heads, slots, size) each.
+    """One layer's keys and values, at least (2, rows, heads, slots, size).
 
     A row's tokens lie one after the other from slot 0 on, whatever the other rows hold.
     """
 
     def __init__(self, seating: Seating):
         super().__init__()
-        self.seating, self.store = seating, []
+        self.seating, self.store = seating, None
 
-    def seat(self, sources: list[int], known: list[int], slots: int) -> None:
-        """Give each row so many slots, and the first tokens that are known of another row.
+    def _made(self, like: torch.Tensor) -> torch.Tensor:
+        """New memory; what no token fills is finite, so that attention may weigh it with zero."""
+        (*_, heads, _, size), rows, slots = like.shape, self.seating.rows, self.seating.slots
+        slots = max(slots, min(int(slots * GROWTH), self.seating.room // rows))
+        return like.new_zeros(2, rows, heads, slots, size)
 
-        What was held becomes the spare of the next layer: new memory costs more than copying.
-        """
-        for number, was in enumerate(self.store):
-            kept, (_, heads, _, size) = self.seating.spare, was.shape
-            if kept is None or kept.shape[0] < len(sources) or kept.shape[2] < slots:
-                kept = was.new_zeros(len(sources), heads, int(slots * GROWTH), size)
-            for row, (source, end) in enumerate(zip(sources, known, strict=True)):
-                kept[row, :, :end] = was[source, :, :end]
-            self.store[number], self.seating.spare = kept, was
+    def seat(self, sources: list[int], known: list[int]) -> None:
+        """Give each row the first tokens that are known of another row."""
+        if (was := self.store) is None:
+            return
+        kept, wanted = self.seating.spare, self.seating
+        if kept is None or kept.shape[1] < wanted.rows or kept.shape[3] < wanted.slots:
+            kept = self._made(was)
+        for row, (source, end) in enumerate(zip(sources, known, strict=True)):
+            kept[:, row, :, :end] = was[:, source, :, :end]
+        self.store, self.seating.spare = kept, was
 
     def update(self, keys, values, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
         """Write where `seating.place` says; what the rows fed now may look at."""
-        seating, (_, heads, _, size) = self.seating, keys.shape
-        (rows, columns, slots), end = seating.place, seating.end
-        self.store = self.store or [
-            new.new_zeros(seating.rows, heads, 0, size) for new in (keys, values)
-        ]
-        if (held := min(kept.shape[2] for kept in self.store)) < end:
-            self.seat([*range(seating.rows)], [held] * seating.rows, end)
-        fed = slice(seating.first, seating.first + len(keys))
-        for kept, new in zip(self.store, (keys, values), strict=True):
-            kept[fed][rows, :, slots] = new[rows, :, columns]
-        return tuple(kept[fed, :, :end] for kept in self.store)
+        if self.store is None:
+            self.store = self._made(keys)
+        first, end, (rows, columns, slots) = (
+            self.seating.first,
+            self.seating.end,
+            self.seating.place,
+        )
+        fed = self.store[:, first : first + len(keys)]
+        for kept, new in zip(fed, (keys, values), strict=True):
+            kept[rows, :, slots] = new[rows, :, columns]
+        return tuple(fed[:, :, :, :end])
 
 
 class DialogueCache:
     """Keys and values of several dialogues, a row each; `tokens[i]` are those that row i holds.
 
+    room: how many tokens to make room for at the most, unless more are asked for.
     `owners` holds the traces themselves, so that no new one can be taken for one that has gone.
     """
 
-    def __init__(self, layers: int, picture: int):
+    def __init__(self, layers: int, picture: int, room: int):
         self.picture = picture  # the token that opens one
         self.owners: list[Trace] = []
         self.tokens: list[list[int]] = []
-        self.seating = Seating()
+        self.seating = Seating(room)
         self.layers = Cache(layers=[RowLayer(self.seating) for _ in range(layers)])
 
-    def seat(self, traces: list[Trace], encodings: list[Encoding]) -> list[int]:
-        """Give every dialogue a row, those with least to feed first; their order, as indices.
+    def seat(self, traces: list[Trace], encodings: list[Encoding], more: int) -> list[int]:
+        """Give every dialogue a row with slots for its tokens and so many more, those with least to
+        feed first; their order, as indices.
 
         A row keeps as many tokens as are still true, and leaves at least one to feed. A dialogue
         that is new begins with what the first row holds too, up to its first picture.
@@ -92,10 +100,11 @@ class DialogueCache:
             same = sum(1 for _ in takewhile(lambda p, end=end: p[0] == p[1] != end, pairs))
             known.append(min(same, len(encoding.ids) - 1))
         order = sorted(range(len(traces)), key=lambda i: len(encodings[i].ids) - known[i])
-        slots = max(len(encoding.ids) for encoding in encodings)
+        self.seating.rows = len(order)
+        self.seating.slots = max(len(encoding.ids) for encoding in encodings) + more
         for layer in self.layers.layers:
-            layer.seat([sources[i] for i in order], [known[i] for i in order], slots)
-        self.seating.rows, self.owners = len(order), [traces[i] for i in order]
+            layer.seat([sources[i] for i in order], [known[i] for i in order])
+        self.owners = [traces[i] for i in order]
         self.tokens = [encodings[i].ids[: known[i]] for i in order]
         return order
 
@@ -128,5 +137,6 @@ class DialogueCache:
             return
         for held in (self.owners, self.tokens):
             held[one], held[other] = held[other], held[one]
-        for kept in [kept for layer in self.layers.layers for kept in layer.store]:
-            kept[one], kept[other] = kept[other].clone(), kept[one].clone()
+        for layer in self.layers.layers:
+            pair = layer.store[:, [other, one]]
+            layer.store[:, [one, other]] = pair

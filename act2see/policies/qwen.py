@@ -27,10 +27,8 @@ from act2see.encoding import (
     see,
 )
 from act2see.interleave import Reply, read_reply
-from act2see.policies.cache import GROWTH, DialogueCache
+from act2see.policies.cache import DialogueCache
 from act2see.trace import LETTERS, Trace
-
-FED_TOKENS = 4096  # at a time: enough to fill a GPU, few enough for a processor's cache
 
 
 class QwenPolicy:
@@ -61,9 +59,11 @@ class QwenPolicy:
         self.controls = {number for token, number in added.items() if token.startswith("<|")}
         self.random = torch.Generator(model.device).manual_seed(seed)
         language = self.model.config.text_config
-        self.cache = DialogueCache(language.num_hidden_layers, self.picture)
         numbers = 2 * language.num_hidden_layers * language.num_key_value_heads * language.head_dim
-        self.room = int(cache_gb * 1e9 / numbers / self.model.lm_head.weight.element_size())
+        room = int(cache_gb * 1e9 / numbers / self.model.lm_head.weight.element_size())
+        self.cache = DialogueCache(language.num_hidden_layers, self.picture, room)
+        # At a time: enough for full speed; more would only take more memory.
+        self.fed_tokens = 4096 if model.device.type == "cuda" else 1024
         self.seen = LRUCache(256e6, getsizeof=lambda pair: pair[1].nbytes)
 
     @torch.inference_mode()
@@ -76,7 +76,8 @@ class QwenPolicy:
         if served > 1 and not self.cache.owners:
             opening = takewhile(lambda token: token != self.picture, encodings[0].ids)
             self._feed(traces[:1], [Encoding([*opening], [], [])])
-        order, logits, following = self._feed(traces[:served], encodings[:served])
+        more = self.max_new_tokens
+        order, logits, following = self._feed(traces[:served], encodings[:served], more)
         said = self._decode(order, logits, following)
         decode = self.processor.tokenizer.decode
         return [
@@ -104,8 +105,8 @@ class QwenPolicy:
     def _fitting(self, encodings: list[Encoding]) -> int:
         """How many of the first dialogues fit with their next turn; at least one."""
         longest = np.maximum.accumulate([len(e.ids) + self.max_new_tokens for e in encodings])
-        needed = np.arange(1, len(encodings) + 1) * longest * GROWTH
-        return max(1, int(np.searchsorted(needed, self.room, "right")))
+        needed = np.arange(1, len(encodings) + 1) * longest
+        return max(1, int(np.searchsorted(needed, self.cache.seating.room, "right")))
 
     def _see(self, frames: list[Picture]) -> list[torch.Tensor]:
         """The frames' features; what was seen lately is not looked at again."""
@@ -117,17 +118,19 @@ class QwenPolicy:
         self.seen.update(made)
         return [(kept | made)[name][1] for name in names]
 
-    def _feed(self, traces: list[Trace], encodings: list[Encoding]):
-        """Bring the cache up to these encodings: which of them each row holds, and per row (rows,
-        vocabulary) logits of what comes next and (rows,) its position.
+    def _feed(self, traces: list[Trace], encodings: list[Encoding], more: int = 0):
+        """Bring the cache up to these encodings, with room for `more` tokens.
+
+        Returns which of them each row holds, and per row (rows, vocabulary) logits of what comes
+        next and (rows,) its position.
         """
-        order = self.cache.seat(traces, encodings)
+        order = self.cache.seat(traces, encodings, more)
         encodings = [encodings[i] for i in order]
         known = [len(tokens) for tokens in self.cache.tokens]
         spots = [positions(encoding, self.model) for encoding in encodings]
         logits = []
         counts = [len(e.ids) - k for e, k in zip(encodings, known, strict=True)]
-        for first, last in alike(counts, FED_TOKENS):
+        for first, last in alike(counts, self.fed_tokens):
             news, frames = [], []
             for encoding, fed in zip(encodings[first:last], known[first:last], strict=True):
                 news.append(encoding.ids[fed:])

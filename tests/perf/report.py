@@ -4,6 +4,7 @@ A script states a case, two functions and a limit; `outputs/perf.csv` keeps the 
 every subject. Only ratios are compared: times hold for one machine at one hour.
 """
 
+import ctypes
 import gc
 import threading
 import time
@@ -48,8 +49,12 @@ def record(subject: str, case: str, limit: str, ours, reference, unit: str = "s"
 
 
 def peak_bytes(work: Callable) -> float:
-    """How far the memory of this process rose above where it stood, at the most, during `work`."""
+    """How far the memory of this process rose above where it stood, at the most, during `work`.
+
+    What was freed earlier goes back to the system first: it would be used again unnoticed.
+    """
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     done, page = threading.Event(), 4096
     before = _resident() * page
     peak = [before]

@@ -1,5 +1,7 @@
 """The batched, cached policy against one that sends everything again, one dialogue at a time."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -38,7 +40,7 @@ def test_dialogues_without_room_wait_and_say_the_same(base, processor, questions
     wide = answered(QwenPolicy(base, processor, max_new_tokens=20), questions, traces)
     tight = QwenPolicy(base, processor, max_new_tokens=20, cache_gb=0.02)
     widths, feed = [], tight._feed
-    tight._feed = lambda some, encodings: widths.append(len(some)) or feed(some, encodings)
+    tight._feed = lambda some, *more: widths.append(len(some)) or feed(some, *more)
     assert answered(tight, questions, traces) == wide
     assert 1 <= max(widths) < len(questions)
 
@@ -107,6 +109,16 @@ def test_a_forced_answer_names_an_option(base, processor, traces):
     cut = traces[0].model_copy(update={"steps": traces[0].steps[:1]})
     (answer,) = QwenPolicy(base, processor).force([cut])
     assert answer in {"Answer: A", "Answer: B", "Answer: C", "Answer: D"}
+
+
+def test_a_policy_that_goes_takes_its_cache_along(base, processor, traces):
+    policy = QwenPolicy(base, processor, max_new_tokens=2)
+    policy.reply(traces[:2])
+    held = weakref.ref(policy.cache.layers.layers[0].store)
+    gc.disable()  # memory of a GPU must not wait for the next collection
+    del policy
+    gc.enable()
+    assert held() is None
 
 
 def test_sampling_follows_its_seed(base, processor, traces):
