@@ -10,7 +10,8 @@ import torch
 from pandas import DataFrame
 from transformers import AutoConfig, Qwen2VLImageProcessorPil, Qwen3VLForConditionalGeneration
 
-from act2see.policies.qwen import FED_TOKENS, GROWTH
+from act2see.policies.cache import GROWTH
+from act2see.policies.qwen import FED_TOKENS
 from act2see.profiles import Profile
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # of a weight, its scales quantised once more
@@ -48,6 +49,7 @@ def memory_plan(
     dialogue = seen + PROMPT_TOKENS + (budget.max_calls + 1) * profile.reply_tokens
     token = 2 * HALF_BYTES * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
     cache = min(cache_gb * 1e9, GROWTH * dialogue * token * budget.open_dialogues)
+    cache = max(cache, dialogue * token) * (1 + 1 / text.num_hidden_layers)  # and a spare layer
     fed = min(FED_TOKENS, dialogue * budget.open_dialogues)
     wide = 3 * text.intermediate_size + 4 * text.hidden_size
     parts = {
@@ -59,7 +61,7 @@ def memory_plan(
             LOGIT_BYTES * abreast * said_tokens * text.vocab_size,
             6 * budget.open_dialogues * text.vocab_size,
         ),
-        "cache": (0, max(cache, GROWTH * dialogue * token)),
+        "cache": (0, cache),
     }
     plan = DataFrame(parts, index=["training", "answering"]).T / 1e9
     plan.loc["overhead"] = OVERHEAD_GB

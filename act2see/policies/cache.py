@@ -59,15 +59,11 @@ class RowLayer(DynamicLayer):
         """Write where `seating.place` says; what the rows fed now may look at."""
         if self.store is None:
             self.store = self._made(keys)
-        first, end, (rows, columns, slots) = (
-            self.seating.first,
-            self.seating.end,
-            self.seating.place,
-        )
-        fed = self.store[:, first : first + len(keys)]
+        seating, (rows, columns, slots) = self.seating, self.seating.place
+        fed = self.store[:, seating.first : seating.first + len(keys)]
         for kept, new in zip(fed, (keys, values), strict=True):
             kept[rows, :, slots] = new[rows, :, columns]
-        return tuple(fed[:, :, :, :end])
+        return tuple(fed[:, :, :, : seating.end])
 
 
 class DialogueCache:

@@ -30,6 +30,8 @@ from act2see.interleave import Reply, read_reply
 from act2see.policies.cache import DialogueCache
 from act2see.trace import LETTERS, Trace
 
+FED_TOKENS = 4096  # at a time: enough to fill a GPU
+
 
 class QwenPolicy:
     """Answers with a local model. `temperature` 0 is greedy; sampling draws from `seed`.
@@ -62,8 +64,8 @@ class QwenPolicy:
         numbers = 2 * language.num_hidden_layers * language.num_key_value_heads * language.head_dim
         room = int(cache_gb * 1e9 / numbers / self.model.lm_head.weight.element_size())
         self.cache = DialogueCache(language.num_hidden_layers, self.picture, room)
-        # At a time: enough for full speed; more would only take more memory.
-        self.fed_tokens = 4096 if model.device.type == "cuda" else 1024
+        # A processor is as fast with a quarter, in less memory.
+        self.fed_tokens = FED_TOKENS if model.device.type == "cuda" else FED_TOKENS // 4
         self.seen = LRUCache(256e6, getsizeof=lambda pair: pair[1].nbytes)
 
     @torch.inference_mode()
