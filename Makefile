@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PROFILE ?= pocket
 SEED ?=
+UV ?= uv
 
 BIN := .venv/bin
 OUT := outputs/$(PROFILE)/notebooks
@@ -10,7 +11,8 @@ NAMES := 01_trace_distillation 02_similarity_filtering 03_qlora_finetuning \
          04_interleaved_inference 05_benchmarks_and_ablations 06_ablations
 RUNS := $(NAMES:%=$(OUT)/%.ipynb)
 CODE := $(wildcard act2see/*.py act2see/*/*.py)
-MODELS := $(shell find data -name '*.safetensors' 2>/dev/null)
+MODELS := $(shell find act2see/pocket/models -type f)
+NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
 PARAMETERS := $(if $(filter-out pocket,$(PROFILE)),-p profile $(PROFILE)) \
               $(if $(SEED),-p seed $(SEED))
 # The pocket profile needs no network, and proves it. The kernel is always that of .venv.
@@ -20,7 +22,8 @@ SETTINGS := $(if $(filter pocket,$(PROFILE)),HF_HUB_OFFLINE=1) JUPYTER_PATH=.ven
 export THP_MEM_ALLOC_ENABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce notebooks test lint perf ablations clean distclean
+.PHONY: help reproduce notebooks test lint perf ablations adapters picture platforms clean \
+        distclean always
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -38,17 +41,40 @@ test: lint ## check the style, then run the tests
 lint: .venv/installed ## check the style: ruff, and notebooks without outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(if $(wildcard notebooks/*.ipynb),$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb)
+	@$(BIN)/nbstripout --verify --keep-id $(NOTEBOOKS) || { \
+	    echo 'A notebook holds outputs. Strip it: $(BIN)/nbstripout --keep-id NOTEBOOK' >&2; exit 1; }
 
 perf: .venv/installed ## measure speed and memory against slow references, into outputs/perf.csv
 	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
 	    HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.perf.$$subject; done
 
 ablations: .venv/installed ## fill the grid of ablations, a good hour on two cores, and draw it
-	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore data/pocket/ablate.py outputs/pocket/ablations
+	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m act2see.ablations outputs/pocket/ablations
 	cp outputs/pocket/ablations/ablations.csv outputs/pocket/ablations/ablations.json data/pocket/
 	$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . -p figures_folder figures \
 	    notebooks/06_ablations.ipynb outputs/pocket/ablations/06_ablations.ipynb
+
+adapters: .venv/installed ## train the shipped adapters anew, into act2see/pocket/models/
+	@set -e; for profile in pocket imagine; do \
+	    HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m act2see.pocket.making.adapters \
+	        $$profile outputs/adapters/$$profile; done
+	mkdir -p act2see/pocket/models/adapter act2see/pocket/models/imagine
+	cp outputs/adapters/pocket/adapter/* act2see/pocket/models/adapter/
+	cp outputs/adapters/imagine/adapter/* act2see/pocket/models/imagine/
+
+picture: .venv/installed ## draw the picture that opens the README, into figures/
+	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m act2see.pocket.making.picture figures
+
+# bitsandbytes has wheels for macOS 14 and newer. All extras at once: what suits all suits each.
+platforms: ## ask the index for wheels of all dependencies on other platforms (needs uv)
+	@set -e; for platform in aarch64-apple-darwin aarch64-unknown-linux-gnu \
+	    x86_64-unknown-linux-gnu x86_64-pc-windows-msvc; do \
+	    for version in 3.11 3.12 3.13 3.14; do \
+	    for needs in requirements.lock 'pyproject.toml --all-extras'; do \
+	    echo "$$platform, Python $$version: $$needs"; \
+	    MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) pip compile --quiet --only-binary :all: \
+	        --python-platform $$platform --python-version $$version $$needs >/dev/null; \
+	    done; done; done
 
 clean: ## remove outputs/
 	rm -rf outputs
@@ -68,27 +94,44 @@ distclean: clean ## remove outputs/ and .venv/
 	-$(BIN)/python -m pip install --no-deps --target .venv/torchvision torchvision==0.28.0 # one test's
 	@touch $@
 
-# A notebook runs when it, the package, a shipped model, the seed or the run before it has changed.
-# It takes its final name only when it has succeeded: an interrupted run goes on where it stopped.
-$(RUNS): $(OUT)/%.ipynb: notebooks/%.ipynb $(CODE) $(MODELS) $(OUT)/parameters | .venv/installed
-	@rm -f $(OUT)/$*.failed.ipynb $(OUT)/$*.partial.ipynb
+# A notebook runs when its code, the package, a shipped model, the profile, the seed or the run
+# before it has changed. Contents decide, not dates: opening a notebook and saving it runs nothing.
+# NAME.digest is of the run that is there, NAME.now of what is there now: as old as can be if alike.
+define COMPARE
+import hashlib, json, os, pathlib, sys
+now, parameters, *sources = map(pathlib.Path, sys.argv[1:])
+digest = hashlib.sha256(str(parameters).encode())
+for source in sources:
+    content = source.read_bytes()
+    if source.suffix == ".ipynb":
+        code = [c for c in json.loads(content)["cells"] if c["cell_type"] == "code"]
+        content = repr([("".join(c["source"]), c["metadata"].get("tags")) for c in code]).encode()
+    digest.update(b"%s %d " % (str(source).encode(), len(content)) + content)
+now.parent.mkdir(parents=True, exist_ok=True)
+now.write_text(digest.hexdigest())
+last = now.with_suffix(".digest")
+if last.exists() and last.read_text() == digest.hexdigest():
+    os.utime(now, (0, 0))
+endef
+export COMPARE
+
+# The + compares in `make -n` too: it plans what would run, and no more.
+$(RUNS:.ipynb=.now): $(OUT)/%.now: notebooks/%.ipynb $(CODE) $(MODELS) always | .venv/installed
+	@+$(PYTHON) -c "$$COMPARE" $@ '$(strip $(PARAMETERS))' $(filter-out always,$^)
+$(OUT)/06_ablations.now: data/pocket/ablations.csv data/pocket/ablations.json
+
+# A run takes its final name only when it has succeeded: an interrupted one goes on where it stopped.
+$(RUNS): $(OUT)/%.ipynb: $(OUT)/%.now | .venv/installed
+	@rm -f $(OUT)/$*.failed.ipynb $(OUT)/$*.partial.ipynb $(OUT)/$*.digest
 	@echo 'Running notebooks/$*.ipynb'
 	@$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . $(PARAMETERS) \
-	    $< $(OUT)/$*.partial.ipynb || { \
+	    notebooks/$*.ipynb $(OUT)/$*.partial.ipynb || { \
 	    mv -f $(OUT)/$*.partial.ipynb $(OUT)/$*.failed.ipynb 2>/dev/null && \
 	        echo 'Failed; see $(OUT)/$*.failed.ipynb' >&2; exit 1; }
+	@cp $< $(OUT)/$*.digest
 	@mv -f $(OUT)/$*.partial.ipynb $@
 
 $(OUT)/02_similarity_filtering.ipynb: $(OUT)/01_trace_distillation.ipynb
 $(OUT)/03_qlora_finetuning.ipynb: $(OUT)/02_similarity_filtering.ipynb
 $(OUT)/04_interleaved_inference.ipynb: $(OUT)/03_qlora_finetuning.ipynb
 $(OUT)/05_benchmarks_and_ablations.ipynb: $(OUT)/04_interleaved_inference.ipynb
-$(OUT)/06_ablations.ipynb: data/pocket/ablations.csv
-
-# The parameters of the last run: another seed runs all of them again.
-ifneq ($(strip $(shell cat $(OUT)/parameters 2>/dev/null)),$(strip $(PARAMETERS)))
-.PHONY: $(OUT)/parameters
-endif
-$(OUT)/parameters:
-	@mkdir -p $(OUT)
-	@echo '$(strip $(PARAMETERS))' > $@

@@ -4,46 +4,45 @@ Works on traces and a checkpoint. Knows nothing of where traces come from. Super
 with LoRA is the paper's; rank, rates and the 4-bit base are our choice.
 """
 
-import resource
+import hashlib
+import json
+import shutil
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from act2see.checkpoints import compute_dtype, fingerprint, load_processor, load_student, unwrapped
 from act2see.encoding import (
     Encoding,
     alike,
-    assistant_labels,
     encode,
     frames_of,
     hidden_states,
     positions,
     see,
 )
-from act2see.trace import Trace, digest
+from act2see.recipe import Recipe
+from act2see.store import digest, write_text
+from act2see.student import (
+    ADAPTER,
+    compute_dtype,
+    fingerprint,
+    load_processor,
+    load_student,
+    unwrapped,
+)
+from act2see.trace import Trace
 
 LANGUAGE_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to fine-tune. `rank` is the adapter's; its alpha is twice that."""
-
-    rank: int = 16
-    learning_rate: float = 1e-4
-    epochs: float = 3.0
-    batch_size: int = 8  # traces a step
-    fed_tokens: int = 16_384  # of a step's traces at a time, pads included; one trace at the least
-    recompute: bool = False  # gradient checkpointing: activations again instead of memory
-    features_gb: float = 20.0  # as much of the frozen vision tower's output is kept, on disk
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,32 @@ class Outcome:
     before_gb: float
     peak_gb: float
     minutes: float
-    trained_tokens: int
+    trained_tokens: int  # in one epoch
     trainable_parameters: int
 
 
-def example(encoding: Encoding, features: list, tokenizer, model) -> dict:
-    """A trace to train on: ids, labels, positions, and its frames or what was seen in them."""
+def held_out_split(
+    traces: Sequence[Trace], held_out: int, seed: int
+) -> tuple[list[Trace], list[Trace]]:
+    """The traces to train on and those kept apart, both in an order drawn with `seed`.
+
+    held_out: how many are kept apart. Raises ValueError where none is left to train on.
+    """
+    if not 0 <= held_out < len(traces):
+        raise ValueError(
+            f"held_out is {held_out}; it must be 0 or more, and less than the number of traces, "
+            f"{len(traces)}"
+        )
+    order = np.random.default_rng(seed).permutation(len(traces))
+    shuffled = [traces[i] for i in order]
+    return shuffled[held_out:], shuffled[:held_out]
+
+
+def example(encoding: Encoding, features: list, model: PreTrainedModel) -> dict:
+    """A trace to train on: ids, labels, positions, and its frames or their features."""
     return {
         "input_ids": encoding.ids,
-        "labels": assistant_labels(encoding.ids, tokenizer),
+        "labels": encoding.labels,
         "positions": positions(encoding, model),
         "frames": features or encoding.images,
     }
@@ -77,75 +93,106 @@ def collate(examples: list[dict], pad_token_id: int, fed_tokens: int) -> list[di
     ordered = sorted(examples, key=lambda e: len(e["input_ids"]))
     ranges = alike([len(e["input_ids"]) for e in ordered], fed_tokens)
     parts = [pad(ordered[first:last], pad_token_id) for first, last in ranges]
-    trained = sum(int((part["labels"][:, 1:] != -100).sum()) for part in parts)
-    return [part | {"of": trained} for part in parts]
+    # Every part divides by the tokens of the whole step: a mean of means would favour short ones.
+    total = sum(int((part["labels"][:, 1:] != -100).sum()) for part in parts)
+    return [part | {"of": total} for part in parts]
 
 
 def pad(examples: list[dict], pad_token_id: int) -> dict:
     """Right-padded rows. No mask: causal attention never looks right, where the pads are."""
-    ids, labels = ([torch.tensor(e[k]) for e in examples] for k in ("input_ids", "labels"))
-    positions = [e["positions"].T for e in examples]
+    ids = [torch.tensor(e["input_ids"]) for e in examples]
+    targets = [torch.tensor(e["labels"]) for e in examples]
+    places = [e["positions"].T for e in examples]
     return {
         "input_ids": pad_sequence(ids, True, pad_token_id),
-        "labels": pad_sequence(labels, True, -100),
-        "position_ids": pad_sequence(positions, True).permute(2, 0, 1),
+        "labels": pad_sequence(targets, True, -100),
+        "position_ids": pad_sequence(places, True).permute(2, 0, 1),
         "frames": [frame for e in examples for frame in e["frames"]],
     }
 
 
 @torch.no_grad()
-def see_once(encodings: Sequence[Encoding], model, processor, path: Path, limit_gb: float) -> list:
+def see_once(
+    encodings: Sequence[Encoding],
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    path: Path,
+    limit_gb: float,
+) -> list[list[torch.Tensor]]:
     """Per dialogue its frames' features, every picture put through the vision tower once.
 
     They lie in the file `path`, mapped into memory, for all epochs. Where they take more than
     `limit_gb` the dialogues get empty lists, and frames are looked at whenever they are needed.
     """
-    eye, named, pictures = model.model.visual, [], {}
-    for encoding in encodings:
-        named.append([digest(*frames_of(image)) for image in encoding.images])
-        pairs = zip(encoding.images, encoding.grids, strict=True)
-        pictures |= dict(zip(named[-1], pairs, strict=True))
-    layers, width = 1 + len(eye.deepstack_visual_indexes), eye.config.out_hidden_size
-    patches = [rows * columns for _, (_, rows, columns) in pictures.values()]
-    sizes = [layers * width * count // eye.spatial_merge_size**2 for count in patches]
+    eye = model.model.visual
+    names = [[digest(*frames_of(image)) for image in e.images] for e in encodings]
+    pictures = {
+        name: (image, rows * columns // eye.spatial_merge_size**2)
+        for keys, e in zip(names, encodings, strict=True)
+        for name, image, (_, rows, columns) in zip(keys, e.images, e.grids, strict=True)
+    }
+    layers = 1 + len(eye.deepstack_visual_indexes)
+    width = eye.config.out_hidden_size
+    sizes = [layers * width * tokens for _, tokens in pictures.values()]
     if not 0 < sum(sizes) * eye.dtype.itemsize < limit_gb * 1e9:
         return [[] for _ in encodings]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # A mapped file takes as much memory as there is to spare: the system drops what lies idle.
     store = torch.from_file(str(path), shared=True, size=sum(sizes), dtype=eye.dtype)
-    places, images = store.split(sizes), [image for image, _ in pictures.values()]
+    places = store.split(sizes)
+    images = [image for image, _ in pictures.values()]
     for first in range(0, len(images), 64):
-        seen = see(images[first : first + 64], model, processor)
-        for place, features in zip(places[first:], seen, strict=False):
+        batch = see(images[first : first + 64], model, processor)
+        for place, features in zip(places[first:], batch, strict=False):
             place.copy_(features.flatten())
-    kept = dict(zip(pictures, (place.view(layers, -1, width) for place in places), strict=True))
-    return [[kept[name] for name in names] for names in named]
+    views = (place.view(layers, -1, width) for place in places)
+    features = dict(zip(pictures, views, strict=True))
+    return [[features[name] for name in keys] for keys in names]
 
 
 class TraceTrainer(Trainer):
-    """A Trainer that computes logits only where a label is, and takes frames that were seen."""
+    """A Trainer that computes logits only where a label is, and takes features of frames."""
 
-    def training_step(self, model, inputs, num_items_in_batch=None):
+    def training_step(
+        self, model: torch.nn.Module, inputs: list[dict], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
         """The step's loss; only one part's activations are held at a time."""
         return sum(super(TraceTrainer, self).training_step(model, part) for part in inputs)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        labels, frames = inputs.pop("labels")[:, 1:], inputs.pop("frames")
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """One part's share of the step's loss."""
+        targets = inputs.pop("labels")[:, 1:]
+        frames = inputs.pop("frames")
         inner = unwrapped(model)
         if frames and not isinstance(frames[0], torch.Tensor):
             with torch.no_grad():
                 frames = see(frames, inner, self.processor)
-        ids, spots = inputs["input_ids"], inputs["position_ids"]
-        hidden = hidden_states(inner, ids, frames, position_ids=spots, use_cache=False)[:, :-1]
-        logits = inner.lm_head(hidden[labels != -100]).float()
-        wanted = labels[labels != -100]
-        loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum") / inputs["of"]
+        places = {"position_ids": inputs["position_ids"], "use_cache": False}
+        hidden = hidden_states(inner, inputs["input_ids"], frames, **places)[:, :-1]
+        # Logits of a whole dialogue over 150,000 tokens would be the largest thing in memory.
+        labelled = targets != -100
+        logits = inner.lm_head(hidden[labelled]).float()
+        total = torch.nn.functional.cross_entropy(logits, targets[labelled], reduction="sum")
+        loss = total / inputs["of"]
         return (loss, {"loss": loss}) if return_outputs else loss
 
-    def compute_loss_context_manager(self):
+    def compute_loss_context_manager(self) -> torch.autocast:
         """Matrices in bfloat16 where a processor is fast at it."""
         return torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16())
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: list[dict],
+        prediction_loss_only: bool,
+        ignore_keys: Any = None,
+    ) -> tuple[torch.Tensor, None, None]:
+        """A held-out trace's loss."""
         with torch.no_grad(), self.compute_loss_context_manager():
             losses = [self.compute_loss(model, self._prepare_inputs(part)) for part in inputs]
         return sum(losses), None, None
@@ -156,48 +203,108 @@ def finetune(
     held_out: list[Trace],
     checkpoint: str | Path,
     folder: Path,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe,
     four_bit: bool = True,
     system: str = "",
 ) -> Outcome:
-    """Train an adapter on `traces` into `folder`/adapter, with the loss on `held_out` beside it.
+    """Train an adapter on `traces` into `folder`/adapter, and watch the loss on `held_out`.
 
-    An interrupted run goes on from its last checkpoint. Raises ValueError for no traces.
+    An interrupted run goes on from its last checkpoint, a finished one is not trained again: its
+    numbers are in `outcome.json` and `log.json`. Both only where `run.json` says that traces,
+    recipe, base and system are the same; where one differs, the folder starts anew.
+    Raises ValueError for no traces, and as `prepare_folder` and `student.locate`.
     """
     if not traces:
         raise ValueError("there are 0 traces to train on; at least 1 is needed")
+    # First, so that a mistyped base deletes nothing.
     processor = load_processor(checkpoint)
+    prepare_folder(folder, description(traces, held_out, checkpoint, recipe, four_bit, system))
+    if (folder / "outcome.json").exists() and (folder / "adapter" / ADAPTER).exists():
+        return read_outcome(folder)
     model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
-    before_gb, began = peak_memory_gb(), time.time()
-    inner, tokenizer = unwrapped(model), processor.tokenizer
-    encodings = [encode(t, processor, system=system) for t in [*traces, *held_out]]
-    seen = see_once(encodings, inner, processor, folder / "features.bin", recipe.features_gb)
-    pairs = zip(encodings, seen, strict=True)
-    examples = [example(e, features, tokenizer, inner) for e, features in pairs]
-    training, evaluation = examples[: len(traces)], examples[len(traces) :]
+    before_gb = peak_memory_gb()
+    start = time.time()
+    encodings = [encode(trace, processor, system=system) for trace in [*traces, *held_out]]
+    base = unwrapped(model)
+    features = see_once(encodings, base, processor, folder / "features.bin", recipe.features_gb)
+    pairs = zip(encodings, features, strict=True)
+    examples = [example(*pair, base) for pair in pairs]
+    training = examples[: len(traces)]
     trainer = TraceTrainer(
         model=model,
         args=arguments(folder, recipe, bool(held_out)),
         train_dataset=training,
-        eval_dataset=evaluation or None,
-        data_collator=lambda e: collate(e, tokenizer.pad_token_id, recipe.fed_tokens),
+        eval_dataset=examples[len(traces) :] or None,
+        data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id, recipe.fed_tokens),
     )
     trainer.processor = processor
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.exists() else None)
-    model.save_pretrained(folder / "adapter")
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder))
+    save_adapter(model, folder / "adapter")
     (folder / "features.bin").unlink(missing_ok=True)
-    return Outcome(
-        adapter=folder / "adapter",
-        log=trainer.state.log_history,
-        before_gb=before_gb,
-        peak_gb=peak_memory_gb(),
-        minutes=(time.time() - began) / 60,
-        trained_tokens=sum(sum(x != -100 for x in e["labels"]) for e in training),
-        trainable_parameters=model.num_parameters(only_trainable=True),
-    )
+    numbers = {
+        "before_gb": before_gb,
+        "peak_gb": peak_memory_gb(),
+        "minutes": (time.time() - start) / 60,
+        "trained_tokens": sum(sum(x != -100 for x in e["labels"]) for e in training),
+        "trainable_parameters": model.num_parameters(only_trainable=True),
+    }
+    write_text(folder / "log.json", json.dumps(trainer.state.log_history, indent=1))
+    # Written once: where only the adapter was lost, this run took no time and trained nothing.
+    if not (folder / "outcome.json").exists():
+        write_text(folder / "outcome.json", json.dumps(numbers, indent=1))
+    return read_outcome(folder)
 
 
-def adapted(model, recipe: Recipe):
+def description(
+    traces: list[Trace],
+    held_out: list[Trace],
+    checkpoint: str | Path,
+    recipe: Recipe,
+    four_bit: bool,
+    system: str,
+) -> dict:
+    """What `run.json` says of a run: its numbers, and a digest of all that shapes the adapter."""
+    facts = {
+        "base": fingerprint(checkpoint),
+        "training": len(traces),
+        "held_out": len(held_out),
+        "recipe": asdict(recipe),
+        "four_bit": four_bit,
+        "system": system,
+    }
+    # Similarity chose the traces; it is not in what is learned from them.
+    # Where a video lies shapes no adapter, and neither does how close the filter found a trace.
+    without = {"similarity": True, "question": {"video"}}
+    texts = [t.model_dump_json(exclude=without) for t in [*traces, *held_out]]
+    return {"digest": hashlib.sha256(repr((facts, texts)).encode()).hexdigest()[:16]} | facts
+
+
+def prepare_folder(folder: Path, run: dict) -> None:
+    """Make `folder` ready for a run: as it is for the same one, else empty but for `run.json`.
+
+    run: as `description` gives it. Raises ValueError, and deletes nothing, where the folder holds
+    files and no `run.json` of a run.
+    """
+    mark = folder / "run.json"
+    before = json.loads(mark.read_text()) if mark.exists() else {}
+    if "digest" not in before and folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder} holds files and is not the folder of a training (no digest in run.json): "
+            "move it away, or name another"
+        )
+    if before and before["digest"] != run["digest"]:
+        shutil.rmtree(folder)
+    write_text(mark, json.dumps(run, indent=1))
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """What a finished run left in its folder."""
+    log = json.loads((folder / "log.json").read_text())
+    numbers = json.loads((folder / "outcome.json").read_text())
+    return Outcome(adapter=folder / "adapter", log=log, **numbers)
+
+
+def adapted(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
     """The base, frozen, with a trainable low-rank adapter on every language layer's matrices."""
     torch.manual_seed(recipe.seed)
     model.requires_grad_(False)
@@ -207,9 +314,23 @@ def adapted(model, recipe: Recipe):
         lora_alpha=2 * recipe.rank,
         target_modules=LANGUAGE_LAYERS,
         task_type="CAUSAL_LM",
+        # A hub name says which base; a folder's name does not, so its fingerprint stands here.
         revision=fingerprint(base) if Path(base).is_dir() else None,
     )
     return get_peft_model(model, lora)
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter. It names its base's folder, not where that lies on this machine."""
+    base = unwrapped(model)
+    name = base.name_or_path
+    if Path(name).is_dir():
+        name = Path(name).resolve().name
+    # The model card takes it from the first two, the adapter's config from the third.
+    base.name_or_path = base.config.name_or_path = name
+    model.active_peft_config.base_model_name_or_path = name
+    # Left to itself, peft looks on the hub for a base of that name.
+    model.save_pretrained(folder, save_embedding_layers=False)
 
 
 def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments:
@@ -247,4 +368,12 @@ def peak_memory_gb() -> float:
     """The most GB held so far: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    if sys.platform == "win32":
+        import psutil  # comes with accelerate; elsewhere it does not know the peak
+
+        return psutil.Process().memory_info().peak_wset / 1e9
+    import resource  # not there on Windows
+
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1e9 if sys.platform == "darwin" else 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

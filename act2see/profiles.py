@@ -2,26 +2,25 @@
 
 Works on names and numbers. Knows nothing of how anything is done: what a profile changes is data.
 `pocket` is the embedded default and needs no GPU, no key and no download; `imagine` is the same
-with hypothetical frames and the questions that need them; `t4` is for one GPU of
-16 GB, `paper` for one of 24 GB or more. Student, teacher, embedder and sources of `paper` are the
-paper's; it does not name the others, nor any number, which are our choice.
+with hypothetical frames and the questions that need them; `t4` is for one GPU of 16 GB, `paper` for
+one of 24 GB or more. Student, teacher, embedder and sources of `paper` are the paper's; other
+models and numbers are our choice.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from importlib.resources import files
 
-from act2see.finetune import Recipe
+from act2see.dialects.calls import STUDENT
 from act2see.interleave import Budget
-from act2see.pocket.questions import FAMILIES, FOUNDATION
-from act2see.similarity import POCKET_EMBEDDER
-from act2see.toolbox import Toolbox
+from act2see.recipe import Recipe
+from act2see.tools.generate import GenerateFrame
+from act2see.tools.retrieve import RetrieveFrames
+from act2see.tools.tool import Tool
 
-DATA = Path(__file__).parent.parent / "data"
-BOTH = ("retrieve_frames", "generate_frame")
-SYSTEM = (
-    "Answer the question about a video. You see some of its frames, each behind its time. Say "
-    "which frame shows what. End with a single line: Answer: and the letter of the right option."
+MODELS = files("act2see") / "pocket" / "models"
+POCKET_GENERATOR = GenerateFrame(
+    generator=str(MODELS / "generator"),
+    options={"num_inference_steps": 4, "guidance_scale": 1.0},
 )
 
 
@@ -34,87 +33,115 @@ class Profile:
     teacher: str  # "oracle", or a model behind an API
     embedder: str
     budget: Budget
-    toolbox: Toolbox
+    tools: tuple[Tool, ...]
     recipe: Recipe
+    adapter: str = ""  # one that ships, for those who have trained none
     system: str = ""  # what the student is told beside the tools
-    ranker: str = ""  # of frames by a query
-    generator: str = ""  # of hypothetical frames
-    generator_options: Mapping = field(default_factory=dict)  # given to it at every call
-    source: str = "pocket"  # of the questions to distil from
-    families: tuple[str, ...] = FOUNDATION  # of the pocket world's questions
+    source: str = "pocket"  # of the questions to distil from, in `datasets.DATASETS`
+    families: tuple[str, ...] = ()  # of the pocket world's questions; (): what real frames answer
     questions: int = 1800  # asked of the teacher
-    benchmark: str = "pocket"  # of the questions to be scored on
+    benchmark: str = "pocket"  # of the questions to be scored on, in `datasets.DATASETS`
     reply_tokens: int = 256  # of a student's turn, thinking included
     memory_gb: float = 8.0  # to train and answer in
 
 
 POCKET = Profile(
     name="pocket",
-    student=str(DATA / "pocket" / "base"),
+    student=str(MODELS / "base"),
+    adapter=str(MODELS / "adapter"),
     teacher="oracle",
-    embedder=POCKET_EMBEDDER,
+    embedder="all-MiniLM-L6-v2",
     budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
-    toolbox=Toolbox(frames_per_call=5, rate_hz=2.0),
+    tools=(RetrieveFrames(frames_per_call=5, rate_hz=2.0),),
     recipe=Recipe(rank=16, learning_rate=1e-3, epochs=2, batch_size=4),
-    generator=str(DATA / "pocket" / "generator"),
-    generator_options={"num_inference_steps": 4, "guidance_scale": 1.0},
 )
 IMAGINE = replace(
     POCKET,
     name="imagine",
-    toolbox=replace(POCKET.toolbox, tools=BOTH),
+    adapter=str(MODELS / "imagine"),
+    tools=(*POCKET.tools, POCKET_GENERATOR),
+    # Two tools take more traces to learn than one.
     recipe=Recipe(rank=16, learning_rate=2e-3, epochs=6, batch_size=16),
-    families=FAMILIES,
+    families=("static", "moment", "search", "order", "counterfactual"),
     questions=2500,
 )
-PROFILES = {
-    "pocket": POCKET,
-    "imagine": IMAGINE,
-    "t4": Profile(
-        name="t4",
-        student="Qwen/Qwen3-VL-4B-Thinking",
-        teacher="gemini-2.5-pro",
-        embedder="BAAI/bge-m3",
-        budget=Budget(overview_frames=12, max_calls=3, open_dialogues=4, overview_as_video=True),
-        toolbox=Toolbox(tools=BOTH, frames_per_call=4, rate_hz=2.0, max_side_px=384),
-        recipe=Recipe(batch_size=16, fed_tokens=1, recompute=True),
-        system=SYSTEM,
-        ranker="google/siglip2-base-patch16-224",
-        generator="timbrooks/instruct-pix2pix",
-        generator_options={"num_inference_steps": 20, "image_guidance_scale": 1.5},
-        source="minerva",
-        benchmark="video_mme",
-        reply_tokens=2048,
-        memory_gb=15.0,
+T4 = Profile(
+    name="t4",
+    student="Qwen/Qwen3-VL-4B-Thinking",
+    teacher="gemini-2.5-pro",
+    embedder="BAAI/bge-m3",
+    budget=Budget(
+        overview_frames=12,
+        max_calls=3,
+        open_dialogues=4,
+        overview_as_video=True,
+        max_side_px=384,
     ),
-    "paper": Profile(
-        name="paper",
-        student="Qwen/Qwen3-VL-8B-Thinking",
-        teacher="gemini-2.5-pro",
-        embedder="BAAI/bge-m3",
-        budget=Budget(overview_frames=32, max_calls=4, open_dialogues=8, overview_as_video=True),
-        toolbox=Toolbox(tools=BOTH, frames_per_call=8, rate_hz=2.0, max_side_px=448),
-        recipe=Recipe(batch_size=16, fed_tokens=1, recompute=True),
-        system=SYSTEM,
-        ranker="google/siglip2-base-patch16-224",
-        generator="black-forest-labs/FLUX.2-klein-4B",
-        generator_options={"num_inference_steps": 4, "guidance_scale": 1.0},
-        source="minerva",
-        benchmark="video_mme",
-        reply_tokens=4096,
-        memory_gb=80.0,
+    tools=(
+        RetrieveFrames(
+            frames_per_call=4,
+            rate_hz=2.0,
+            max_side_px=384,
+            ranker="google/siglip2-base-patch16-224",
+        ),
+        GenerateFrame(
+            generator="timbrooks/instruct-pix2pix",
+            options={"num_inference_steps": 20, "image_guidance_scale": 1.5},
+            max_side_px=384,
+        ),
     ),
-}
+    recipe=Recipe(batch_size=16, fed_tokens=1, recompute=True),
+    system=STUDENT,
+    source="minerva",
+    benchmark="video_mme",
+    reply_tokens=2048,
+    memory_gb=15.0,
+)
+PAPER = replace(
+    T4,
+    name="paper",
+    student="Qwen/Qwen3-VL-8B-Thinking",
+    budget=Budget(
+        overview_frames=32,
+        max_calls=4,
+        open_dialogues=8,
+        overview_as_video=True,
+        max_side_px=448,
+    ),
+    tools=(
+        replace(T4.tools[0], frames_per_call=8, max_side_px=448),
+        GenerateFrame(
+            generator="black-forest-labs/FLUX.2-klein-4B",
+            options={"num_inference_steps": 4, "guidance_scale": 1.0},
+            max_side_px=448,
+        ),
+    ),
+    reply_tokens=4096,
+    memory_gb=80.0,
+)
+PROFILES = {profile.name: profile for profile in (POCKET, IMAGINE, T4, PAPER)}
 
 
-def load_profile(name: str, **changed: str) -> Profile:
-    """The profile of this name, with fields changed where a text is given, "" leaves them.
+def load_profile(name: str, **changed: str | int) -> Profile:
+    """The profile of this name, with fields changed where a value is given; "" and 0 leave them.
 
-    Raises ValueError naming the known profiles, and TypeError for a field that there is not.
+    `ranker` and `generator` change the tool that has such a field. Raises ValueError naming the
+    known profiles, and TypeError for a field that there is not.
 
     >>> load_profile("t4", student="my/own", teacher="").student
     'my/own'
     """
     if name not in PROFILES:
         raise ValueError(f"profile is {name!r}; it must be one of: {', '.join(PROFILES)}")
-    return replace(PROFILES[name], **{field: value for field, value in changed.items() if value})
+    fields = {field: value for field, value in changed.items() if value}
+    models = {field: fields.pop(field) for field in ("ranker", "generator") if field in fields}
+    tools = tuple(
+        replace(tool, **{field: m for field, m in models.items() if hasattr(tool, field)})
+        for tool in PROFILES[name].tools
+    )
+    return replace(PROFILES[name], tools=tools, **fields)
+
+
+def equip(profile: Profile) -> Profile:
+    """The profile with the models that its tools need in memory, and no others."""
+    return replace(profile, tools=tuple(tool.loaded() for tool in profile.tools))

@@ -1,12 +1,13 @@
 """Intervals, paired tests, trivial baselines, and what the similarity filter keeps.
 
-Works on hits and misses, `Question` and `Trace`. Knows nothing of models or files. Questions that
-share a video are no independent ones: intervals are wider for it. A number is nan where there is
-nothing to say. Our choice; the share of kept traces with frames is the paper's.
+Works on hits and misses, `Question` and `Trace`. Knows nothing of models or files; `findings` puts
+its numbers in words. Questions that share a video are not independent: intervals are wider for it.
+A number is nan where there is nothing to say. Our choice; the share of kept traces with frames is
+the paper's.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import nan, sqrt
 
 import numpy as np
@@ -26,15 +27,33 @@ COLUMNS = (
 def accuracy_interval(right: Sequence[bool], videos: Sequence = ()) -> tuple[float, float, float]:
     """Accuracy, and the ends of its 95 % Wilson interval; nan three times for nothing.
 
-    videos: of each question; the interval is that of as many fewer questions as the design effect
-    says, where some share one.
+    videos: of each question. Where some share one, the interval is that of fewer questions: n over
+    the design effect.
+
+    >>> accuracy_interval([False] * 6)[:2], accuracy_interval([True] * 6)[::2]
+    ((0.0, 0.0), (1.0, 1.0))
     """
-    if not (n := len(right)):
+    n = len(right)
+    if not n:
         return nan, nan, nan
     z = norm.ppf(0.975) * sqrt(design_effect(right, videos))
-    p = float(np.mean(right))
-    middle, half = p + z * z / 2 / n, z * sqrt(p * (1 - p) / n + (z / 2 / n) ** 2)
-    return p, *(float((middle + side) / (1 + z * z / n)) for side in (-half, half))
+    share = float(np.mean(right))
+    middle = share + z * z / 2 / n
+    half = z * sqrt(share * (1 - share) / n + (z / 2 / n) ** 2)
+    low, high = (float((middle + side) / (1 + z * z / n)) for side in (-half, half))
+    # Exact where all are wrong or right: a rounding would put the end beyond the accuracy itself.
+    return share, low if share > 0 else 0.0, high if share < 1 else 1.0
+
+
+def choice_traces(traces: Sequence[Trace], families: Sequence[str]) -> list[Trace]:
+    """The traces of questions that have options and are of these families."""
+    return [t for t in traces if t.question.options and t.question.family in families]
+
+
+def accuracy(traces: Sequence[Trace], families: Sequence[str]) -> float:
+    """Share of right answers over the questions of these families; nan for no question."""
+    right = [t.correct() for t in traces if t.question.family in families]
+    return _share(sum(right), len(right))
 
 
 def design_effect(values: Sequence[float], videos: Sequence) -> float:
@@ -43,13 +62,15 @@ def design_effect(values: Sequence[float], videos: Sequence) -> float:
     The ratio of the cluster-robust variance to the plain one; where all values are alike, or there
     is but one video, the largest that it can be: the questions of a video.
     """
-    away = np.asarray(values, float) - np.mean(values)
-    names, place = np.unique(videos, return_inverse=True)
-    if len(names) in (0, len(away)):
+    deviations = np.asarray(values, float) - np.mean(values)
+    names, places = np.unique(videos, return_inverse=True)
+    if len(names) in (0, len(deviations)):
         return 1.0
-    if not away.any() or len(names) == 1:
-        return len(away) / len(names)
-    return max(1.0, float((np.bincount(place, away) ** 2).sum() / (away**2).sum()))
+    # All alike: the data cannot show how much a video's questions agree, so they may agree fully.
+    if not deviations.any() or len(names) == 1:
+        return len(deviations) / len(names)
+    clusters = np.bincount(places, deviations)
+    return max(1.0, float((clusters**2).sum() / (deviations**2).sum()))
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
@@ -58,8 +79,8 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
     >>> mcnemar([False] * 5, [True] * 5)
     0.0625
     """
-    won = [y for x, y in zip(a, b, strict=True) if x != y]
-    return float(binomtest(int(sum(won)), len(won)).pvalue) if won else 1.0
+    wins = [y for x, y in zip(a, b, strict=True) if x != y]
+    return float(binomtest(int(sum(wins)), len(wins)).pvalue) if wins else 1.0
 
 
 def paired_gain(
@@ -75,31 +96,32 @@ def paired_gain(
     where all questions change alike, or share one video: they cannot give such certainty.
     """
     if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} results do not pair: they must be as many")
+        raise ValueError(f"a has {len(a)} results and b has {len(b)}; pairs need the same number")
     change = np.subtract(b, a, dtype=float)
     gain = _share(change.sum(), change.size)
-    names, place = np.unique(videos, return_inverse=True)
+    names, places = np.unique(videos, return_inverse=True)
     if np.unique(change).size < 2 or len(names) == 1:
         return gain, nan, nan
-    told, statistic = (change,), np.mean
-    if len(names) not in (0, change.size):
-        told, statistic = (np.bincount(place, change), np.bincount(place)), _ratio
-    how = {"method": "percentile", "paired": len(told) > 1, "rng": seed}
-    drawn = bootstrap(told, statistic, n_resamples=resamples, **how)
-    return gain, *map(float, drawn.confidence_interval)
+    if len(names) in (0, change.size):
+        places = np.arange(change.size)
+    # A video drawn brings its sum and its number of questions: the mean is a ratio of two sums.
+    samples = (np.bincount(places, change), np.bincount(places))
+    options = {"method": "percentile", "paired": True, "rng": seed}
+    outcome = bootstrap(samples, _ratio, n_resamples=resamples, **options)
+    return gain, *map(float, outcome.confidence_interval)
 
 
 def trivial_traces(questions: Sequence[Question]) -> dict[str, list[Trace]]:
     """System -> its bare answers to the questions, six blind ways to choose; of ties the first."""
     rules = {f"always_{x.lower()}": lambda _, i=i: i for i, x in enumerate(LETTERS[:4])}
     rules |= {"shortest": np.argmin, "longest": np.argmax}
-    answered = {name: [] for name in rules}
-    for name, choose in rules.items():
-        for q in questions:
-            letter = LETTERS[choose([len(option) for option in q.options])]
-            steps = [Step(kind="answer", text=f"Answer: {letter}")]
-            answered[name].append(Trace(question=q, policy=name, steps=steps))
-    return answered
+    return {name: [_blind(name, rule, q) for q in questions] for name, rule in rules.items()}
+
+
+def _blind(name: str, rule: Callable, question: Question) -> Trace:
+    letter = LETTERS[rule([len(option) for option in question.options])]
+    steps = [Step(kind="answer", text=f"Answer: {letter}")]
+    return Trace(question=question, policy=name, steps=steps)
 
 
 def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> DataFrame:
@@ -112,17 +134,23 @@ def summary(system: str, traces: Sequence[Trace], families: Sequence[str]) -> Da
     rows = []
     for family, members in [*((f, [f]) for f in families), ("all", families)]:
         chosen = [t for t in traces if t.question.family in members]
-        n, calls = len(chosen), [len(t.calls()) for t in chosen]
+        calls = [len(t.calls()) for t in chosen]
         valid = sum(calls) - sum(t.failed_calls() for t in chosen)
-        right, videos = [t.correct() for t in chosen], [t.question.video for t in chosen]
-        accuracy = accuracy_interval(right, videos)
-        rates = _share(sum(calls), n), _share(np.count_nonzero(calls), n), _share(valid, sum(calls))
-        silent = [t.letter() == "" and not t.failed for t in chosen]
-        ends = [
-            (s, t.truncated, t.forced, t.failed != "") for s, t in zip(silent, chosen, strict=True)
-        ]
-        counts = np.array(ends, int).reshape(-1, 4).sum(0).tolist()
-        rows.append((system, family, n, *accuracy, *rates, *counts))
+        row = (
+            system,
+            family,
+            len(chosen),
+            *accuracy_interval([t.correct() for t in chosen], [t.question.video for t in chosen]),
+            _share(sum(calls), len(calls)),
+            _share(np.count_nonzero(calls), len(calls)),
+            _share(valid, sum(calls)),
+            # What a server refused is not the model's reply, so it is not unparsed as well.
+            sum(t.letter() == "" and not t.failed for t in chosen),
+            sum(t.truncated for t in chosen),
+            sum(t.forced for t in chosen),
+            sum(t.failed != "" for t in chosen),
+        )
+        rows.append(row)
     return DataFrame(rows, columns=COLUMNS)
 
 
@@ -133,7 +161,9 @@ def pooled(table: DataFrame, by: Sequence[str]) -> DataFrame:
     """
     rows = []
     for key, group in table.groupby([*by], sort=False):
-        hits, n = round((group.accuracy * group.n).sum()), int(group.n.sum())
+        n = int(group.n.sum())
+        # The table holds shares, rounded ones where it was saved; hits are whole.
+        hits = round((group.accuracy * group.n).sum())
         rows.append((*key, n, *accuracy_interval(np.arange(n) < hits)))
     return DataFrame(rows, columns=[*by, "n", "accuracy", "low", "high"])
 
@@ -155,29 +185,45 @@ def compare(
     Raises ValueError, naming ids, when the two do not answer the same questions once each.
     """
     first, second = ([t for t in ts if t.question.family in families] for ts in (base, tuned))
-    once, again = (Counter(t.question.id for t in traces) for traces in (first, second))
-    if alone := [i for i in once | again if not once[i] == again[i] == 1]:
-        raise ValueError(f"{len(alone)} questions do not pair one to one, among them {alone[:5]}")
-    after = {t.question.id: t.correct() for t in second}
-    a, b = [t.correct() for t in first], [after[t.question.id] for t in first]
+    once, twice = (Counter(t.question.id for t in traces) for traces in (first, second))
+    if unpaired := [i for i in once | twice if not once[i] == twice[i] == 1]:
+        raise ValueError(
+            f"{len(unpaired)} questions are not answered once by each, among them {unpaired[:5]}; "
+            "every question must be"
+        )
+    # The two may stand in different orders, as an interrupted run goes on where it stopped.
+    hits = {t.question.id: t.correct() for t in second}
+    a = [t.correct() for t in first]
+    b = [hits[t.question.id] for t in first]
     gain, low, high = paired_gain(a, b, seed, videos=[t.question.video for t in first])
-    told = {"n": len(a), "base": _share(sum(a), len(a)), "tuned": _share(sum(b), len(b))}
-    return told | {"gain": gain, "low": low, "high": high, "p": mcnemar(a, b)}
+    shares = {"n": len(a), "base": _share(sum(a), len(a)), "tuned": _share(sum(b), len(b))}
+    return shares | {"gain": gain, "low": low, "high": high, "p": mcnemar(a, b)}
 
 
 def kept_statistics(traces: Sequence[Trace], threshold: float, by: str = "family") -> DataFrame:
     """What a similarity of at least `threshold` keeps, per family (or `source`) and over all.
 
-    Columns after kept_share are of the kept. Raises ValueError for a trace without similarity.
+    Columns after kept_share are of the kept: with_frames, the share with any frame as evidence, and
+    a column such as with_generated for every other kind of frame that any of the traces has.
+    Raises ValueError for a trace without similarity.
     """
     if unscored := [t.question.id for t in traces if t.similarity is None]:
         raise ValueError(f"{len(unscored)} traces have no similarity, among them {unscored[:5]}")
-    shares = ["with_frames", "with_generated", "correct", "calls_per_trace"]
-    facts = []
-    for t in traces:
-        drawn = [f.generated for s in t.steps for f in s.frames]
-        kept = (getattr(t.question, by), t.similarity >= threshold)
-        facts.append((*kept, bool(drawn), any(drawn), t.correct(), len(t.calls())))
+    words = [{frame.made for step in t.steps for frame in step.frames} for t in traces]
+    # Out of all traces, not only the kept: a kind that the filter drops whole is worth its column.
+    kinds = sorted(set().union(*words) - {"real"})
+    shares = ["with_frames", *(f"with_{kind}" for kind in kinds), "correct", "calls_per_trace"]
+    facts = [
+        (
+            getattr(t.question, by),
+            t.similarity >= threshold,
+            bool(own),
+            *(kind in own for kind in kinds),
+            t.correct(),
+            len(t.calls()),
+        )
+        for t, own in zip(traces, words, strict=True)
+    ]
     table = DataFrame(facts, columns=[by, "kept", *shares]).astype({"kept": bool})
     rows = []
     for name, group in [*table.groupby(by, sort=False), ("all", table)]:
@@ -192,10 +238,12 @@ def roc(scores: Sequence[float], labels: Sequence[bool]) -> DataFrame:
 
     The first keeps nothing: threshold inf, precision nan. Rates of a missing class are nan.
     """
-    right, rows = np.asarray(labels, bool), []
+    right = np.asarray(labels, bool)
+    rows = []
     for threshold in [np.inf, *np.unique(scores)[::-1]]:
         kept = right[np.asarray(scores) >= threshold]
-        recall, false = _share(kept.sum(), right.sum()), _share((~kept).sum(), (~right).sum())
+        recall = _share(kept.sum(), right.sum())
+        false = _share((~kept).sum(), (~right).sum())
         rows.append((threshold, _share(kept.sum(), kept.size), recall, recall, false, kept.size))
     names = "threshold precision recall true_positive_rate false_positive_rate kept"
     return DataFrame(rows, columns=names.split())

@@ -1,38 +1,58 @@
-"""Question, Frame, Step, Trace, and the one way a trace is written down.
+"""Question, Frame, Step, Trace: a dialogue about a video, and how it shows itself.
 
-Works on plain data. Knows nothing of models, tools or decoding. `Trace.messages()` is the only
-serializer, for distillation, training and inference, in the chat form of Qwen3-VL and of every
-OpenAI-compatible server. Interleaving thought and frames is the paper's; this form is our choice.
+Works on plain data. Knows nothing of models, tools or decoding, nor of how a dialogue is written
+for a model: `dialects` does that, `store` keeps it on disk. Interleaving thought and frames is the
+paper's; this form is our choice.
 """
 
 import hashlib
-import os
+import io
 import re
-import warnings
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from act2see.style import BLUE, frame_colour
 
 LETTERS = "ABCDEFGHIJ"
 STATED = re.compile(r"[*\s]*(?:\(([A-J])\)|([A-J])(?:[).:,*]|\s*(?:\n|$)))")
+FIGURE = (
+    "<figure style='display:inline-block;margin:0 6px 6px 0;font-size:85%'>"
+    "<img src='data:image/jpeg;base64,{data}' alt='{label}' style='height:96px;border:2px {line}'>"
+    "<figcaption>{label}</figcaption></figure>"
+)
+ROW = "<p style='margin:4px 0;white-space:pre-wrap'><b>{name}</b> {text}</p>{figures}"
 
 
 class Question(BaseModel):
-    """A multiple-choice question about one video."""
+    """A question about one video, multiple-choice where it has options.
 
-    id: str
-    source: str
-    family: str
+    `text` and `video` are enough: an id is made of them, and the length is probed when it is asked.
+    """
+
+    id: str = ""
+    source: str = "own"
+    family: str = "own"
     video: str
-    duration_s: float
+    duration_s: float = 0.0  # 0: not probed yet
     text: str
     options: list[str] = Field(default=[], max_length=len(LETTERS))
     answer: int = -1  # index into `options`, -1 unknown
     reasoning: str = ""  # a human's
     truth: dict[str, Any] = {}  # what only a simulated world can know
+
+    @model_validator(mode="after")
+    def _name(self) -> "Question":
+        if not self.id:
+            whole = repr((self.video, self.text, self.options)).encode("utf-8", "replace")
+            self.id = f"own-{hashlib.sha1(whole).hexdigest()[:12]}"
+        return self
 
     def prompt(self) -> str:
         """The question as the model reads it: text, then one lettered option a line."""
@@ -41,16 +61,30 @@ class Question(BaseModel):
 
 
 class Frame(BaseModel):
-    """One picture at a moment of the video; `generated` when a model drew it after `prompt`."""
+    """One picture at a moment of the video. `made` says what made it, in one word.
+
+    `real`: decoded from the video. `generated`: drawn by a model after `prompt`. A tool from
+    outside uses a word that fits, such as `cropped`; label, figures and statistics follow it.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     time_s: float
-    generated: bool = False
+    made: str = Field(default="real", min_length=1)
     prompt: str = ""
     file: str = ""  # a PNG in `folder`, once the picture is written; until then it is `pixels`
     folder: Path = Field(default=Path(), exclude=True, repr=False)
     pixels: Image.Image | None = Field(default=None, exclude=True, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_form(cls, fields: Any) -> Any:
+        # Files written before version 0.2 say `"generated": true` or false instead.
+        if isinstance(fields, dict) and "generated" in fields:
+            fields = dict(fields)
+            generated = fields.pop("generated")
+            fields.setdefault("made", "generated" if generated else "real")
+        return fields
 
     def image(self) -> Image.Image:
         """The picture in RGB. Raises FileNotFoundError when its file is gone."""
@@ -60,7 +94,8 @@ class Frame(BaseModel):
 
     def label(self) -> str:
         """The text that stands before the picture, in Qwen3-VL's form for video frames."""
-        return f"<{self.time_s:.1f} seconds{', generated' if self.generated else ''}>"
+        origin = "" if self.made == "real" else f", {self.made}"
+        return f"<{self.time_s:.1f} seconds{origin}>"
 
 
 class Step(BaseModel):
@@ -76,13 +111,34 @@ class Step(BaseModel):
     arguments: dict[str, Any] = {}
     frames: list[Frame] = []
 
+    def words(self) -> str:
+        """The step as one text: a call as `tool(name=value)`, evidence as the frames' labels."""
+        if self.tool:
+            arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+            return f"{self.tool}({arguments})"
+        return self.text or " ".join(frame.label() for frame in self.frames)
+
+
+@dataclass
+class Reply:
+    """One turn of a policy: its thinking, then calls or an answer. `truncated`: it ran too long."""
+
+    thinking: str = ""
+    calls: list[Step] = field(default_factory=list)
+    answer: str = ""
+    truncated: bool = False
+
 
 class Trace(BaseModel):
-    """A question, the overview, and what was thought, asked for, shown and answered."""
+    """A question, the overview, and what was thought, called, shown and answered.
+
+    At the end of a notebook cell it shows its frames and words; `print` gives a transcript.
+    """
 
     question: Question
     overview: list[Frame] = []
-    tools: list[str] = []
+    tools: list[dict[str, Any]] = []  # the schemas on offer, so that anyone can write it down again
+    dialect: str = "calls"  # how the dialogue was written for the model, in `dialects.DIALECTS`
     overview_as_video: bool = False  # two of its frames merged into one picture
     steps: list[Step] = []
     policy: str = ""
@@ -92,41 +148,37 @@ class Trace(BaseModel):
     failed: str = ""  # why there is no answer
     similarity: float | None = None
 
-    def messages(self, merged: bool = True) -> list[dict[str, Any]]:
-        """The dialogue as chat messages with PIL images; one more turn only adds to the end.
+    @model_validator(mode="before")
+    @classmethod
+    def _old_form(cls, fields: Any) -> Any:
+        # Files written before version 0.2 hold the tools' names alone; `store` adds the schemas.
+        if isinstance(fields, dict) and any(isinstance(t, str) for t in fields.get("tools", [])):
+            tools = fields["tools"]
+            tools = [{"function": {"name": t}} if isinstance(t, str) else t for t in tools]
+            fields = fields | {"tools": tools}
+        return fields
 
-        merged: an overview that is a video stands there in pairs of images, one part each.
-        """
-        shown = _paired if merged and self.overview_as_video else _shown
-        asked = [*shown(self.overview), {"type": "text", "text": self.question.prompt()}]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": asked}]
-        for step in self.steps:
-            if step.kind == "evidence":
-                told = [{"type": "text", "text": step.text}] if step.text else []
-                messages.append({"role": "tool", "content": told + _shown(step.frames)})
-                continue
-            if step.kind == "think" or messages[-1]["role"] != "assistant":
-                empty = {"reasoning_content": "", "content": "", "tool_calls": []}
-                messages.append({"role": "assistant", **empty})
-            if step.kind == "think":
-                messages[-1]["reasoning_content"] = step.text
-            elif step.kind == "answer":
-                messages[-1]["content"] += step.text
-            elif step.tool:
-                function = {"name": step.tool, "arguments": step.arguments}
-                messages[-1]["tool_calls"].append({"type": "function", "function": function})
-            else:
-                messages[-1]["content"] += f"<tool_call>\n{step.text}\n</tool_call>"
-        return messages
+    def tool_names(self) -> list[str]:
+        """The names of the tools on offer."""
+        return [tool["function"]["name"] for tool in self.tools]
+
+    def answer(self) -> str:
+        """The words of the answer, "" where there is none."""
+        return self.steps[-1].text if self.steps and self.steps[-1].kind == "answer" else ""
 
     def letter(self) -> str:
         """The letter answered, "" if there is none or it names no option."""
-        said = self.steps[-1].text if self.steps and self.steps[-1].kind == "answer" else ""
-        return read_letter(said, len(self.question.options))
+        return read_letter(self.answer(), len(self.question.options))
 
     def correct(self) -> bool:
         """Whether the answer given is the right one."""
         return self.letter() != "" and LETTERS.index(self.letter()) == self.question.answer
+
+    def verdict(self) -> str:
+        """`✓ right` or `✗ right is B`, "" where the right answer is not known."""
+        if self.question.answer < 0:
+            return ""
+        return "✓ right" if self.correct() else f"✗ right is {LETTERS[self.question.answer]}"
 
     def calls(self) -> list[Step]:
         """The calls made, in order, readable or not."""
@@ -144,6 +196,49 @@ class Trace(BaseModel):
         """What was thought, in order, without frames or calls: what the filter compares."""
         return " ".join(s.text for s in self.steps if s.kind == "think" and s.text)
 
+    def rows(self) -> Iterator[tuple[str, str, list[Frame]]]:
+        """Name, words and frames of the question, the overview and each step, in order."""
+        yield "question", self.question.prompt(), []
+        if self.overview:
+            yield "overview", "", self.overview
+        for step in self.steps:
+            words = step.text if step.frames else step.words()
+            yield step.kind, words, step.frames
+        if self.failed:
+            yield "failed", self.failed, []
+        elif verdict := self.verdict():
+            yield "verdict", verdict, []
+
+    def __str__(self) -> str:
+        lines = []
+        for name, words, frames in self.rows():
+            labels = " ".join(frame.label() for frame in frames)
+            text = "\n".join(filter(None, (words, labels)))
+            lines.append(f"{name:<9} " + text.replace("\n", f"\n{'':<10}"))
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        calls = len(self.calls())
+        return f"Trace({self.question.text!r}, {calls} calls, {self.answer()!r})"
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for name, words, frames in self.rows():
+            figures = "".join(map(_figure, frames))
+            parts.append(ROW.format(name=name, text=escape(words), figures=figures))
+        return f"<div style='max-width:60em'>{''.join(parts)}</div>"
+
+
+def _figure(frame: Frame) -> str:
+    """The frame with its label, as HTML that needs no file: the picture is in it."""
+    picture = frame.image().copy()
+    picture.thumbnail((320, 320))
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=85)
+    line = f"{'solid' if frame.made == 'real' else 'dashed'} {frame_colour(frame.made, BLUE)}"
+    label = escape(frame.label().strip("<>"), quote=True)
+    return FIGURE.format(data=b64encode(jpeg.getvalue()).decode(), label=label, line=line)
+
 
 def read_letter(text: str, options: int) -> str:
     """The letter stated after the last `Answer:` in `text`, "" if none or one of no option.
@@ -155,72 +250,3 @@ def read_letter(text: str, options: int) -> str:
     found = STATED.match(after) if marked else None
     letter = next(filter(None, found.groups())) if found else ""
     return letter if letter in LETTERS[:options] else ""
-
-
-def _shown(frames: list[Frame]) -> list[dict[str, Any]]:
-    parts = []
-    for frame in frames:
-        parts += {"type": "text", "text": frame.label()}, {"type": "image", "image": frame.image()}
-    return parts
-
-
-def _paired(frames: list[Frame]) -> list[dict[str, Any]]:
-    """Two frames a part behind their mean time, as Qwen3-VL reads videos; an odd last one twice.
-
-    Without the tokens that transformers puts around the whole video from 5.10 on.
-    """
-    parts = []
-    for one, two in zip(frames[::2], [*frames[1::2], *frames[-1:]], strict=False):
-        label = f"<{(one.time_s + two.time_s) / 2:.1f} seconds>"
-        pair = {"type": "image", "image": (one.image(), two.image())}
-        parts += {"type": "text", "text": label}, pair
-    return parts
-
-
-def digest(*images: Image.Image) -> str:
-    """20 hex digits that tell a picture, or several, from any other."""
-    told = b"".join(image.tobytes() + str(image.size).encode() for image in images)
-    return hashlib.sha1(told).hexdigest()[:20]
-
-
-def write_traces(path: Path, traces: Iterable[Trace]) -> None:
-    """Append traces to a JSONL file, one a line; a last line that was cut off goes first.
-
-    Pictures go once each, named by their content, into the folder `frames` beside the file.
-    """
-    folder = path.parent / "frames"
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        file.seek(-min(file.tell(), 1), os.SEEK_END)
-        if file.read() not in (b"", b"\n"):
-            file.truncate(path.read_bytes().rfind(b"\n") + 1)
-        for trace in traces:
-            for frame in trace.frames():
-                image = frame.image()
-                frame.file, frame.folder = f"{digest(image)}.png", folder
-                if not (folder / frame.file).exists():
-                    partial = folder / f"{frame.file}.{os.getpid()}.partial"
-                    image.save(partial, "PNG", compress_level=1)
-                    partial.replace(folder / frame.file)
-            file.write(trace.model_dump_json().encode() + b"\n")
-            file.flush()
-
-
-def read_traces(path: Path) -> list[Trace]:
-    """The traces of a JSONL file.
-
-    A last line cut off by an interruption is left out with a warning. Raises ValueError, naming
-    file and line, where another line is not a trace.
-    """
-    *lines, cut = path.read_bytes().split(b"\n")
-    if cut:
-        warnings.warn(f"{path}: line {len(lines) + 1} was cut off and is left out", stacklevel=2)
-    traces = []
-    for number, line in enumerate(lines, 1):
-        try:
-            traces.append(Trace.model_validate_json(line))
-        except ValidationError as error:
-            raise ValueError(f"{path}: line {number} is not a trace: {error}") from error
-        for frame in traces[-1].frames():
-            frame.folder = path.parent / "frames"
-    return traces

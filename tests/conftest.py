@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from act2see.checkpoints import load_processor, load_student
 from act2see.interleave import Budget, interleave
+from act2see.pocket.oracle import OraclePolicy
 from act2see.pocket.questions import FAMILIES, pocket_questions
-from act2see.policies.oracle import OraclePolicy
 from act2see.profiles import PROFILES
+from act2see.student import load_processor, load_student
 
 BASE = PROFILES["pocket"].student
-TOOLBOX = replace(PROFILES["imagine"].toolbox, generator=lambda frame, prompt: frame)
+RETRIEVE, GENERATE = PROFILES["imagine"].tools
+TOOLS = (RETRIEVE, replace(GENERATE, generator=lambda frame, prompt: frame))
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,7 @@ def questions(tmp_path_factory):
 def traces(questions):
     """The faultless teacher's traces of `questions`, in their order."""
     teacher = OraclePolicy(wrong_window=0, misread=0, jump=0, wander=0)
-    done = {t.question.id: t for t in interleave(questions, teacher, TOOLBOX, Budget())}
+    done = {t.question.id: t for t in interleave(questions, teacher, TOOLS, Budget())}
     return [done[q.id] for q in questions]
 
 

@@ -11,18 +11,20 @@ import torch
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
+from act2see.dialects.calls import CALLS
+from act2see.dialects.dialect import Segment
 from act2see.encoding import (
-    assistant_labels,
     encode,
-    encode_messages,
     hidden_states,
     pictured,
     pixels,
     positions,
     see,
+    tokenize,
 )
 from act2see.profiles import PROFILES
-from act2see.trace import Frame, Question, Trace, digest
+from act2see.store import digest
+from act2see.trace import Frame, Question, Trace
 
 
 def spoken_turns(trace: Trace) -> list[int]:
@@ -54,8 +56,9 @@ def test_positions_are_what_the_model_makes_of_them(traces, processor, base):
 
 def test_exactly_what_the_assistant_says_is_trained(traces, processor):
     for trace in traces:
-        ids = encode(trace, processor).ids
-        labels = assistant_labels(ids, processor.tokenizer)
+        encoding = encode(trace, processor)
+        ids = encoding.ids
+        labels = encoding.labels
         trained = [t for t in labels if t != -100]
         assert all(label in (-100, token) for label, token in zip(labels, ids, strict=True))
         said = processor.tokenizer.decode(trained).split("<|im_end|>")
@@ -73,16 +76,18 @@ def test_exactly_what_the_assistant_says_is_trained(traces, processor):
 
 
 def test_no_frame_carries_loss(traces, processor):
-    ids = encode(traces[1], processor).ids
-    labels = assistant_labels(ids, processor.tokenizer)
+    encoding = encode(traces[1], processor)
+    ids = encoding.ids
+    labels = encoding.labels
     assert processor.image_token_id in ids
     assert processor.image_token_id not in labels
 
 
 def test_prompt_tokens_are_what_inference_feeds(traces, processor):
     """What comes before the first trained token is the student's prompt, no more, no less."""
-    whole = encode(traces[0], processor).ids
-    labels = assistant_labels(whole, processor.tokenizer)
+    encoding = encode(traces[0], processor)
+    whole = encoding.ids
+    labels = encoding.labels
     first = next(i for i, label in enumerate(labels) if label != -100)
     opened = traces[0].model_copy(update={"steps": []})
     assert encode(opened, processor, reply_next=True).ids == whole[:first]
@@ -203,11 +208,13 @@ def test_tokens_and_pixels_are_those_of_the_video_processor(processor, tmp_path,
     size, grey = {"shortest_edge": 65536, "longest_edge": 16777216}, [0.5] * 3
     eye = Qwen2VLImageProcessorPil(patch_size=16, size=size, image_mean=grey, image_std=grey)
     large = processor.__class__(eye, processor.tokenizer, None, chat_template="{{said}}")
-    parts = trace.messages()[0]["content"]
-    large.apply_chat_template = lambda messages, **_: "".join(
+    parts = CALLS.messages(trace)[0]["content"]
+    text = "".join(
         p.get("text", f"<|vision_start|>{large.image_token}<|vision_end|>") for p in parts
     )
-    ours = encode_messages(trace.messages(), [], large)
+    ours = tokenize(
+        [Segment(text, False)], [p["image"] for p in parts if p["type"] == "image"], large
+    )
     outer, *inner = theirs["input_ids"][0].tolist()  # since 5.10 a pair of tokens around it all
     assert outer == large.vision_start_token_id
     del inner[len(inner) - 1 - inner[::-1].index(large.vision_end_token_id)]

@@ -1,22 +1,22 @@
-import json
-
 import numpy as np
 import pytest
 
-from act2see.faithfulness import SWAPS, SwappedToolbox
-from act2see.toolbox import Toolbox, read_call
-from act2see.trace import Trace
+from act2see.faithfulness import SWAPS, swapped
+from act2see.interleave import Budget, setting
+from act2see.tools.retrieve import RetrieveFrames
+from act2see.tools.tool import run_call
+from act2see.trace import Step, Trace
 
-CALL = read_call(
-    json.dumps({"name": "retrieve_frames", "arguments": {"start_s": 4, "end_s": 6}})
-)  # fmt: skip
+TOOLS = (RetrieveFrames(),)
+CALL = Step(kind="call", tool="retrieve_frames", arguments={"start_s": 4, "end_s": 6})
 
 
 @pytest.mark.parametrize("swap", SWAPS)
 def test_the_labels_stay_and_the_pictures_do_not(questions, swap):
-    trace, plain = Trace(question=questions[0]), Toolbox()
-    swapped = SwappedToolbox(**vars(plain), swap=swap, others=tuple(questions))
-    before, after = (box.run(trace, CALL).frames for box in (plain, swapped))
+    trace = Trace(question=questions[0])
+    before, after = (
+        run_call(tools, trace, CALL).frames for tools in (TOOLS, swapped(TOOLS, swap, questions))
+    )
     assert [f.label() for f in after] == [f.label() for f in before]
     for one, other in zip(before, after, strict=True):
         assert one.image().size == other.image().size
@@ -24,6 +24,14 @@ def test_the_labels_stay_and_the_pictures_do_not(questions, swap):
 
 
 def test_an_error_text_stays_what_it_is(questions):
-    call = read_call('{"name": "retrieve_frames", "arguments": {"start_s": 6, "end_s": 4}}')
+    call = Step(kind="call", tool="retrieve_frames", arguments={"start_s": 6, "end_s": 4})
     trace = Trace(question=questions[0])
-    assert SwappedToolbox().run(trace, call) == Toolbox().run(trace, call)
+    assert run_call(swapped(TOOLS, "grey"), trace, call) == run_call(TOOLS, trace, call)
+
+
+def test_a_swap_is_named_in_the_setting_and_an_unknown_one_refused():
+    (tool,) = swapped(TOOLS, "grey")
+    assert tool.schema() == TOOLS[0].schema()
+    assert setting((tool,), Budget()).endswith("grey swapped")
+    with pytest.raises(ValueError, match="swap is 'noise'; it must be one of: time, clip, grey"):
+        swapped(TOOLS, "noise")

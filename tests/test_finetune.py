@@ -1,37 +1,39 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import psutil
 import pytest
 import torch
 
-from act2see.checkpoints import compute_dtype, load_student, unwrapped
-from act2see.encoding import (
-    assistant_labels,
-    encode,
-    frames_of,
-    hidden_states,
-    pixels,
-    see,
-)
+from act2see import finetune as finetuning
+from act2see.encoding import encode, frames_of, hidden_states, pixels, see
 from act2see.finetune import (
-    Recipe,
     TraceTrainer,
     adapted,
     collate,
+    description,
     example,
     finetune,
+    held_out_split,
     pad,
+    peak_memory_gb,
+    prepare_folder,
     see_once,
 )
 from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
-from act2see.trace import write_traces
+from act2see.recipe import Recipe
+from act2see.store import write_traces
+from act2see.student import check_adapter, compute_dtype, fingerprint, load_student, unwrapped
 
 BASE = PROFILES["pocket"].student
-TOOLBOX = PROFILES["pocket"].toolbox
 TINY = Recipe(rank=4, learning_rate=5e-3, epochs=2, batch_size=4)
 
 
@@ -64,20 +66,18 @@ def test_only_the_adapter_learns():
 
 def examples_of(traces, processor, model):
     encodings = [encode(t, processor) for t in traces]
-    return [
-        example(e, see(e.images, model, processor), processor.tokenizer, model) for e in encodings
-    ]
+    return [example(e, see(e.images, model, processor), model) for e in encodings]
 
 
 def test_training_and_inference_build_the_same_tokens(traces, processor, base):
     examples = examples_of(traces, processor, base)
     batch = pad(examples, processor.tokenizer.pad_token_id)
     for row, trace in enumerate(traces):
-        ids = encode(trace, processor).ids
-        assert batch["input_ids"][row, : len(ids)].tolist() == ids
-        labels = assistant_labels(ids, processor.tokenizer)
-        assert batch["labels"][row, : len(ids)].tolist() == labels
-        assert (batch["labels"][row, len(ids) :] == -100).all()
+        encoding = encode(trace, processor)
+        end = len(encoding.ids)
+        assert batch["input_ids"][row, :end].tolist() == encoding.ids
+        assert batch["labels"][row, :end].tolist() == encoding.labels
+        assert (batch["labels"][row, end:] == -100).all()
 
 
 def test_loss_equals_that_of_the_whole_vocabulary_at_every_place(traces, processor, base, tmp_path):
@@ -103,19 +103,19 @@ def test_loss_equals_that_of_the_whole_vocabulary_at_every_place(traces, process
 def test_a_picture_is_looked_at_once_for_all_epochs(
     traces, processor, base, tmp_path, monkeypatch, as_video
 ):
-    told = {"overview_as_video": as_video}
-    encodings = [encode(t.model_copy(update=told), processor) for t in [*traces, *traces]]
-    looked = []
+    form = {"overview_as_video": as_video}
+    encodings = [encode(t.model_copy(update=form), processor) for t in [*traces, *traces]]
+    counts = []
     eye = base.model.visual.forward
     monkeypatch.setattr(
         base.model.visual,
         "forward",
-        lambda *a, **k: looked.append(len(k["grid_thw"])) or eye(*a, **k),
+        lambda *a, **k: counts.append(len(k["grid_thw"])) or eye(*a, **k),
     )
-    kept = see_once(encodings, base, processor, tmp_path / "run" / "features.bin", 1.0)
-    shown = {tuple(f.tobytes() for f in frames_of(i)) for e in encodings for i in e.images}
-    assert sum(looked) == len(shown)
-    for encoding, features in zip(encodings, kept, strict=True):
+    stored = see_once(encodings, base, processor, tmp_path / "features.bin", 1.0)
+    pictures = {tuple(f.tobytes() for f in frames_of(i)) for e in encodings for i in e.images}
+    assert sum(counts) == len(pictures)
+    for encoding, features in zip(encodings, stored, strict=True):
         with torch.no_grad():
             again = see(encoding.images, base, processor)
         for one, other in zip(features, again, strict=True):
@@ -124,12 +124,11 @@ def test_a_picture_is_looked_at_once_for_all_epochs(
 
 def test_features_too_large_to_keep_are_made_when_needed(traces, processor, base, tmp_path):
     encodings = [encode(t, processor) for t in traces]
-    assert see_once(encodings, base, processor, tmp_path / "features.bin", 1e-9) == [[]] * len(
-        traces
-    )
-    kept = finetune(traces, [], BASE, tmp_path / "kept", TINY)
-    made = finetune(traces, [], BASE, tmp_path / "made", replace(TINY, features_gb=0.0))
-    assert made.log[-1]["train_loss"] == pytest.approx(kept.log[-1]["train_loss"], abs=2e-3)
+    stored = see_once(encodings, base, processor, tmp_path / "features.bin", 1e-9)
+    assert stored == [[]] * len(traces)
+    once = finetune(traces, [], BASE, tmp_path / "once", TINY)
+    anew = finetune(traces, [], BASE, tmp_path / "anew", replace(TINY, features_gb=0.0))
+    assert anew.log[-1]["train_loss"] == pytest.approx(once.log[-1]["train_loss"], abs=2e-3)
 
 
 def test_activations_made_again_give_the_same_loss(traces, tmp_path):
@@ -176,9 +175,9 @@ def test_padding_changes_nothing(traces, processor, base):
 ASK_AGAIN = """
 import json, sys
 from pathlib import Path
-from act2see.checkpoints import load_processor, load_student
+from act2see.student import load_processor, load_student
 from act2see.policies.qwen import QwenPolicy
-from act2see.trace import read_traces
+from act2see.store import read_traces
 base, adapter, file = sys.argv[1:]
 policy = QwenPolicy(load_student(base, adapter), load_processor(base), max_new_tokens=40)
 print(json.dumps([r.thinking + r.answer for r in policy.reply(read_traces(Path(file)))]))
@@ -190,7 +189,7 @@ def test_a_reloaded_adapter_answers_as_before_in_a_new_process(
 ):
     model = load_student(BASE, outcome.adapter)
     policy = QwenPolicy(model, processor, max_new_tokens=40)
-    traces = list(interleave(questions[:3], policy, TOOLBOX, Budget()))
+    traces = list(interleave(questions[:3], policy, PROFILES["pocket"].tools, Budget()))
     opened = [t.model_copy(update={"steps": []}) for t in traces]
     write_traces(tmp_path / "opened.jsonl", opened)
     before = [r.thinking + r.answer for r in policy.reply(opened)]
@@ -215,9 +214,8 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(traces, tmp_path):
     whole = finetune(traces, [], BASE, tmp_path / "whole", TINY)
     finetune(traces, [], BASE, tmp_path / "cut", TINY)
     last = sorted((tmp_path / "cut").glob("checkpoint-*"), key=lambda p: int(p.name[11:]))[-1]
-    for file in last.iterdir():
-        file.unlink()
-    last.rmdir()
+    shutil.rmtree(last)
+    (tmp_path / "cut" / "outcome.json").unlink()
     resumed = finetune(traces, [], BASE, tmp_path / "cut", TINY)
     from safetensors.torch import load_file
 
@@ -229,7 +227,7 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(traces, tmp_path):
 
 def test_no_traces_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="0 traces"):
-        finetune([], [], BASE, tmp_path)
+        finetune([], [], BASE, tmp_path, TINY)
 
 
 @pytest.mark.parametrize(
@@ -240,3 +238,90 @@ def test_the_machine_decides_what_is_computed_in(monkeypatch, gpu, native, dtype
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
     assert compute_dtype() == dtype
+
+
+def test_traces_are_held_out_in_an_order_drawn_with_the_seed():
+    letters = [*"abcdefgh"]
+    order = [letters[i] for i in np.random.default_rng(5).permutation(8)]
+    assert held_out_split(letters, 3, seed=5) == (order[3:], order[:3])
+    assert held_out_split(letters, 0, seed=5) == (order, [])
+    for count in (8, -1):
+        with pytest.raises(ValueError, match=f"held_out is {count}; .* number of traces, 8"):
+            held_out_split(letters, count, seed=5)
+
+
+def test_a_finished_run_is_not_trained_again(outcome, traces, monkeypatch):
+    monkeypatch.setattr(finetuning, "load_student", None)
+    again = finetune(traces, traces[:2], BASE, outcome.adapter.parent, TINY)
+    assert again == outcome and again.trained_tokens > len(traces)
+
+
+def test_a_lost_adapter_is_written_again_and_the_numbers_stay(traces, tmp_path):
+    before = finetune(traces[:4], [], BASE, tmp_path / "run", TINY)
+    weights = (before.adapter / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(before.adapter)
+    after = finetune(traces[:4], [], BASE, tmp_path / "run", TINY)
+    assert (after.adapter / "adapter_model.safetensors").read_bytes() == weights
+    assert (after.minutes, after.trained_tokens) == (before.minutes, before.trained_tokens)
+
+
+def test_an_adapter_names_its_base_and_no_place(outcome):
+    config = json.loads((outcome.adapter / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("base", fingerprint(BASE))
+    assert str(Path(BASE).parent) not in (outcome.adapter / "README.md").read_text()
+    check_adapter(outcome.adapter, BASE)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"recipe": replace(TINY, rank=5)},
+        {"system": "Be brief."},
+        {"four_bit": False},
+        {"held_out": []},
+        {"checkpoint": "owner/other"},
+    ],
+)
+def test_a_folder_starts_anew_where_anything_that_shapes_the_adapter_differs(
+    traces, tmp_path, changed
+):
+    folder = tmp_path / "run"
+    facts = {"traces": traces[2:], "held_out": traces[:2], "checkpoint": BASE, "recipe": TINY}
+    facts |= {"four_bit": True, "system": ""}
+    prepare_folder(folder, description(**facts))
+    (folder / "checkpoint-1").mkdir()
+    scored = [trace.model_copy(update={"similarity": 0.9}) for trace in traces[2:]]
+    prepare_folder(folder, description(**facts | {"traces": scored}))
+    assert (folder / "checkpoint-1").exists()
+    prepare_folder(folder, description(**facts | changed))
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
+def test_a_mistyped_base_deletes_nothing(outcome, traces):
+    run = outcome.adapter.parent
+    with pytest.raises(FileNotFoundError, match="there is no such folder"):
+        finetune(traces, [], "./mistyped", run, TINY)
+    assert finetune(traces, traces[:2], BASE, run, TINY) == outcome
+
+
+def test_a_folder_of_another_kind_is_refused_and_stays(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="not the folder of a training"):
+        prepare_folder(tmp_path, {"digest": "a"})
+    (tmp_path / "run.json").write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match="move it away, or name another"):
+        prepare_folder(tmp_path, {"digest": "a"})
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_windows_is_asked_for_its_own_peak(monkeypatch):
+    status = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=3e9))
+    assert 0.1 < peak_memory_gb() < 100
+    monkeypatch.setattr(psutil, "Process", lambda: status)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert peak_memory_gb() == 3
+
+
+def test_a_recipe_comes_without_pytorch():
+    command = "import sys, act2see.recipe; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", command], check=True)

@@ -1,20 +1,18 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
-from act2see.interleave import (
-    NO_CALLS_LEFT,
-    Budget,
-    Reply,
-    collect,
-    interleave,
-    read_reply,
-    setting,
-)
-from act2see.policies.oracle import OraclePolicy
-from act2see.toolbox import Toolbox
-from act2see.trace import Step, read_traces
+from act2see.dialects.calls import CALLS
+from act2see.interleave import Budget, collect, interleave, setting
+from act2see.pocket.oracle import OraclePolicy
+from act2see.store import read_traces
+from act2see.tools.generate import GenerateFrame
+from act2see.tools.retrieve import RetrieveFrames
+from act2see.trace import Question, Reply, Step
 
+TOOLS = (RetrieveFrames(),)
+NO_CALLS_LEFT = CALLS.no_calls_left
 LOOK = Step(kind="call", tool="retrieve_frames", arguments={"start_s": 1, "end_s": 3})
 
 
@@ -36,7 +34,7 @@ class Script:
 
 
 def one(questions, turns, budget):
-    return next(interleave(questions[:1], Script(turns), Toolbox(), budget))
+    return next(interleave(questions[:1], Script(turns), TOOLS, budget))
 
 
 def test_an_answer_ends_the_dialogue(questions):
@@ -82,22 +80,22 @@ def test_two_calls_in_one_turn_get_an_answer_each(questions):
     trace = one(questions, turns, Budget())
     assert [s.kind for s in trace.steps[:5]] == ["think", "call", "call", "evidence", "evidence"]
     assert trace.failed_calls() == 1
-    assert [m["role"] for m in trace.messages()][1:4] == ["assistant", "tool", "tool"]
+    assert [m["role"] for m in CALLS.messages(trace)][1:4] == ["assistant", "tool", "tool"]
 
 
 def test_places_are_filled_as_dialogues_finish(questions):
     script = Script([Reply("", answer="Answer: A")])
-    assert len(list(interleave(questions, script, Toolbox(), Budget(open_dialogues=3)))) == 10
+    assert len(list(interleave(questions, script, TOOLS, Budget(open_dialogues=3)))) == 10
     assert script.widths == [3, 3, 3, 1]
 
 
 def test_collect_asks_nothing_twice_and_survives_an_interruption(questions, tmp_path):
     path, teacher = tmp_path / "t.jsonl", OraclePolicy()
-    whole = collect(path, questions[:4], teacher, Toolbox())
+    whole = collect(path, questions[:4], teacher, TOOLS)
     path.write_bytes(path.read_bytes()[:-30])
     counted = Script([Reply("", answer="Answer: A")], name=teacher.name)
     with pytest.warns(UserWarning, match="cut off"):
-        again = collect(path, questions[:4], counted, Toolbox())
+        again = collect(path, questions[:4], counted, TOOLS)
     assert counted.widths == [1]
     same = [a.model_dump_json() == b.model_dump_json() for a, b in zip(whole, again, strict=True)]
     assert sum(same) in (0, 3)
@@ -106,26 +104,10 @@ def test_collect_asks_nothing_twice_and_survives_an_interruption(questions, tmp_
 
 def test_another_policy_or_other_tools_are_asked_anew(questions, tmp_path):
     path = tmp_path / "t.jsonl"
-    for name, tools in (("a", ()), ("b", ()), ("b", ("retrieve_frames",))):
+    for name, tools in (("a", ()), ("b", ()), ("b", TOOLS)):
         script = Script([Reply("", answer="Answer: A")], name=name)
-        collect(path, questions[:2], script, Toolbox(tools=tools))
+        collect(path, questions[:2], script, tools)
         assert script.widths == [2]
-
-
-@pytest.mark.parametrize(
-    ("text", "thinking", "calls", "answer"),
-    [
-        ("a\n</think>\n\nAnswer: B", "a", 0, "Answer: B"),
-        ("<think>a</think><tool_call>{}</tool_call>", "a", 1, ""),
-        ("a</think><tool_call>{}</tool_call><tool_call>{}</tool_call>", "a", 2, ""),
-        ("a<tool_call>{}", "a", 1, ""),
-        ("never closed", "never closed", 0, ""),
-        ("", "", 0, ""),
-    ],
-)
-def test_replies_are_taken_apart(text, thinking, calls, answer):
-    reply = read_reply(text)
-    assert (reply.thinking, len(reply.calls), reply.answer) == (thinking, calls, answer)
 
 
 def test_other_limits_are_asked_anew(questions, tmp_path):
@@ -133,12 +115,12 @@ def test_other_limits_are_asked_anew(questions, tmp_path):
         tmp_path / "t.jsonl",
         Script([Reply("hm", [LOOK]), Reply("so", answer="Answer: A")]),
     )
-    first = collect(path, questions[:2], script, Toolbox(), Budget())
-    again = collect(path, questions[:2], script, Toolbox(), Budget(max_calls=0))
-    fewer = collect(path, questions[:2], script, Toolbox(frames_per_call=2), Budget())
+    first = collect(path, questions[:2], script, TOOLS, Budget())
+    again = collect(path, questions[:2], script, TOOLS, Budget(max_calls=0))
+    fewer = collect(path, questions[:2], script, (RetrieveFrames(frames_per_call=2),), Budget())
     assert [len(t.frames()) for t in (first[0], again[0], fewer[0])] == [12, 8, 10]
     asked = len(script.widths)
-    collect(path, questions[:2], script, Toolbox(frames_per_call=2), Budget())
+    collect(path, questions[:2], script, (RetrieveFrames(frames_per_call=2),), Budget())
     assert len(script.widths) == asked
 
 
@@ -154,17 +136,49 @@ def named(name):
 
 def test_another_model_behind_a_tool_on_offer_is_asked_anew(questions, tmp_path):
     script = Script([Reply("", answer="Answer: A")])
-    both = {"tools": ("retrieve_frames", "generate_frame"), "generator": named("g")}
-    for box in (both, both | {"ranker": named("r")}, both | {"generator": named("g, 9 steps")}):
+    retrieve = RetrieveFrames()
+    generate = GenerateFrame(generator=named("g"))
+    for tools in (
+        (retrieve, generate),
+        (replace(retrieve, ranker=named("r")), generate),
+        (retrieve, replace(generate, generator=named("g, 9 steps"))),
+    ):
         for _ in range(2):
-            collect(tmp_path / "t.jsonl", questions[:2], script, Toolbox(**box))
+            collect(tmp_path / "t.jsonl", questions[:2], script, tools)
     assert script.widths == [2, 2, 2]
 
 
-def test_a_setting_names_no_model_that_no_tool_uses():
-    plain = "4 calls, 5 frames a call, 4 Hz, 0 px"
-    assert setting(Toolbox(generator=named("g")), Budget()) == plain
-    assert setting(Toolbox(ranker=named("r")), Budget()) == f"{plain}, r"
-    assert setting(Toolbox(tools=(), ranker=named("r")), Budget()) == plain
-    other = Toolbox(tools=("generate_frame",), ranker=named("r"), generator=named("g"))
-    assert setting(other, Budget()) == f"{plain}, g"
+def test_a_setting_names_the_limits_and_the_models_of_the_tools_on_offer():
+    retrieve = RetrieveFrames()
+    limits = "5 frames a call, 4 Hz, 0 px"
+    assert setting((), Budget()) == "4 calls"
+    assert setting((retrieve,), Budget()) == f"4 calls, {limits}"
+    assert setting((replace(retrieve, ranker=named("r")),), Budget()) == f"4 calls, {limits}, r"
+    both = (retrieve, GenerateFrame(generator=named("g")))
+    wide = Budget(max_side_px=448, overview_as_video=True)
+    assert setting(both, wide) == f"4 calls, overview 448 px, overview as video, {limits}, g"
+
+
+def test_the_length_of_a_video_is_probed_where_a_question_lacks_it(questions, tmp_path):
+    bare = Question(video=questions[0].video, text="what is there?")
+    script = Script([Reply("", answer="a wall")])
+    (trace,) = collect(tmp_path / "t.jsonl", [bare], script, ())
+    assert trace.question.duration_s == questions[0].duration_s and bare.duration_s == 0
+    assert trace.question.id.startswith("own-") and trace.answer() == "a wall"
+    collect(tmp_path / "t.jsonl", [bare], script, ())
+    assert script.widths == [1]
+
+
+def test_another_spelling_of_a_videos_path_asks_nothing(questions, tmp_path, monkeypatch):
+    script = Script([Reply("", answer="Answer: A")])
+    collect(tmp_path / "t.jsonl", questions[:1], script, ())
+    monkeypatch.chdir(Path(questions[0].video).parent)
+    near = questions[0].model_copy(update={"video": Path(questions[0].video).name})
+    (trace,) = collect(tmp_path / "t.jsonl", [near], script, ())
+    assert script.widths == [1] and trace.question.video == near.video
+
+
+def test_another_dialect_is_asked_anew_and_an_unknown_one_is_named(questions, tmp_path):
+    script = Script([Reply("", answer="Answer: A")])
+    with pytest.raises(ValueError, match="dialect is 'morse'; it must be one of: calls"):
+        collect(tmp_path / "t.jsonl", questions[:1], script, (), Budget(dialect="morse"))

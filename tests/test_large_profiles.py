@@ -1,4 +1,4 @@
-"""The notebooks on the profiles `t4` and `paper`: local models of no size, a local server, no net.
+"""The notebooks on the profiles `t4` and `paper`: tiny local models, a local server, no net.
 
 Every class is the real one: Qwen3-VL in NF4, XLM-RoBERTa as BGE-M3, SigLIP, InstructPix2Pix and
 FLUX.2-klein, records in their published form, OpenAI's protocol and Gemini's. What the models say
@@ -14,22 +14,22 @@ import torch
 from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer
 from PIL import Image
 
-from act2see.generator import load_generator
 from act2see.pocket.world import sample_scene, write_clip
-from act2see.profiles import PROFILES, load_profile
-from act2see.trace import read_traces
+from act2see.profiles import POCKET_GENERATOR, PROFILES, load_profile
+from act2see.store import read_traces
+from act2see.tools.generator import load_generator
 from tests import tiny
-from tests.benchmarks.test_video_mme import RECORDS as MME
+from tests.datasets.test_minerva import RECORD
+from tests.datasets.test_video_mme import RECORDS as MME
 from tests.policies import test_gemini as gemini
 from tests.policies.conftest import KEY, server
 from tests.policies.test_openai import by_turn, completion
-from tests.sources.test_minerva import RECORD
 from tests.test_notebooks import run
 
 NAMES = [f"abcdefghi{i:02}" for i in range(10)]
 LOOK = {"start_s": 1, "end_s": 9, "query": "the red disc"}
 DRAW = {"time_s": 3, "prompt": "without the disc"}
-OPTIONS = PROFILES["paper"].generator_options
+OPTIONS = PROFILES["paper"].tools[1].options
 REFUSED = "Which cup is not to be spoken of?"
 
 
@@ -45,12 +45,12 @@ def published(tmp_path_factory):
     write_clip(sample_scene(5), folder / f"{NAMES[0]}.mp4")
     for name in NAMES[1:]:
         (folder / f"{name}.mp4").symlink_to(folder / f"{NAMES[0]}.mp4")
-    asked = [RECORD | {"key": f"{name}:{i}", "video_id": name} for name in NAMES for i in (1, 2)]
-    asked[-1]["question"] = REFUSED
-    asked.append(RECORD | {"key": "k", "video_id": "not-there-0"})
-    (folder / "minerva.json").write_text(json.dumps(asked))
-    asked = [MME[i % 2] | {"question_id": name, "videoID": name} for i, name in enumerate(NAMES)]
-    (folder / "video_mme.json").write_text(json.dumps(asked))
+    rows = [RECORD | {"key": f"{name}:{i}", "video_id": name} for name in NAMES for i in (1, 2)]
+    rows[-1]["question"] = REFUSED
+    rows.append(RECORD | {"key": "k", "video_id": "not-there-0"})
+    (folder / "minerva.json").write_text(json.dumps(rows))
+    rows = [MME[i % 2] | {"question_id": name, "videoID": name} for i, name in enumerate(NAMES)]
+    (folder / "video_mme.json").write_text(json.dumps(rows))
     return folder
 
 
@@ -65,7 +65,7 @@ def models(profile, flux, tmp_path_factory):
     return {
         "student_model": PROFILES["pocket"].student,
         "ranker_model": tiny.siglip(tmp_path_factory.mktemp("siglip")),
-        "generator_model": {"t4": PROFILES["pocket"].generator, "paper": flux}[profile],
+        "generator_model": {"t4": POCKET_GENERATOR.generator, "paper": flux}[profile],
     }
 
 
@@ -73,21 +73,21 @@ def models(profile, flux, tmp_path_factory):
 def distilled(profile, published, models, tmp_path_factory):
     think = {"reasoning_content": "at 0:03 the blue cup falls, and at 0:05 the red cup falls."}
     calls = [("retrieve_frames", json.dumps(LOOK)), ("generate_frame", json.dumps(DRAW))]
-    told = by_turn(completion(calls=calls, **think), completion("Answer: C", **think))
+    turn = by_turn(completion(calls=calls, **think), completion("Answer: C", **think))
 
     def script(body, number):
         if REFUSED in str(body["messages"][1]):
             return completion(finish="content_filter")
-        return told(body, number)
+        return turn(body, number)
 
     out = tmp_path_factory.mktemp(profile)
     with pytest.MonkeyPatch.context() as patch, server(script) as (url, bodies):
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("OPENAI_API_KEY", KEY)
-        given = {"base_url": url, "teacher_model": "local", "budget_usd": 9.0}
-        given |= {"data": str(published / "minerva.json")}
-        given |= {name: models[name] for name in ("ranker_model", "generator_model")}
-        run("01_trace_distillation", out, profile=profile, **given)
+        parameters = {"base_url": url, "teacher_model": "local", "budget_usd": 9.0}
+        parameters |= {"data": str(published / "minerva.json")}
+        parameters |= {name: models[name] for name in ("ranker_model", "generator_model")}
+        run("01_trace_distillation", out, profile=profile, **parameters)
         yield out, bodies
 
 
@@ -96,8 +96,9 @@ def tuned(profile, published, models, distilled, tmp_path_factory):
     out, _ = distilled
     embedder = tiny.bge_m3(tmp_path_factory.mktemp("bge-m3"))
     run("02_similarity_filtering", out, profile=profile, embedder_model=embedder)
-    given = models | {"data": str(published / "minerva.json"), "reply_tokens": 24, "held_out": 2}
-    return run("03_qlora_finetuning", out, profile=profile, epochs=2.0, max_traces=6, **given)
+    sizes = {"reply_tokens": 24, "held_out": 2, "epochs": 2.0, "max_traces": 6}
+    parameters = models | sizes | {"data": str(published / "minerva.json")}
+    return run("03_qlora_finetuning", out, profile=profile, **parameters)
 
 
 def test_the_teacher_saw_frames_was_offered_both_tools_and_refused_once(distilled):
@@ -132,9 +133,9 @@ def test_the_recipe_is_the_profiles(tuned, profile):
 def test_the_student_answers_and_is_scored_on_a_published_benchmark(
     tuned, profile, published, models
 ):
-    given = models | {"data": str(published / "video_mme.json"), "reply_tokens": 24}
-    run("04_interleaved_inference", tuned, profile=profile, questions=2, **given)
-    run("05_benchmarks_and_ablations", tuned, profile=profile, questions=4, **given)
+    parameters = models | {"data": str(published / "video_mme.json"), "reply_tokens": 24}
+    run("04_interleaved_inference", tuned, profile=profile, questions=2, **parameters)
+    run("05_benchmarks_and_ablations", tuned, profile=profile, questions=4, **parameters)
     results = pd.read_csv(tuned / "results.csv").set_index(["system", "family"])
     assert results.n["act2see", "all"] == 4
     assert results.protocol["act2see", "all"].startswith("Video-MME, ")
@@ -174,27 +175,28 @@ def test_dialogues_with_geminis_own_server_become_traces(published, flux, tmp_pa
         {"functionCall": {"name": name, "args": args, "id": name}, "thoughtSignature": "c2lnbmVk"}
         for name, args in calls
     ]
-    told = gemini.by_turn(gemini.response(gemini.THOUGHT, *parts), gemini.ANSWER)
+    turn = gemini.by_turn(gemini.response(gemini.THOUGHT, *parts), gemini.ANSWER)
 
     def script(body, number):
         refused = REFUSED in str(body["contents"][0])
-        return gemini.response(finish="PROHIBITED_CONTENT") if refused else told(body, number)
+        return gemini.response(finish="PROHIBITED_CONTENT") if refused else turn(body, number)
 
-    out, ranker = tmp_path_factory.mktemp("gemini"), tiny.siglip(tmp_path_factory.mktemp("siglip"))
-    given = {"data": str(published / "minerva.json"), "budget_usd": 9.0, "questions": 6}
-    given |= {"ranker_model": ranker, "generator_model": flux}
+    out = tmp_path_factory.mktemp("gemini")
+    ranker = tiny.siglip(tmp_path_factory.mktemp("siglip"))
+    parameters = {"data": str(published / "minerva.json"), "budget_usd": 9.0, "questions": 6}
+    parameters |= {"ranker_model": ranker, "generator_model": flux}
     with pytest.MonkeyPatch.context() as patch, server(script) as (url, bodies):
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("GEMINI_API_KEY", KEY)
         patch.setenv("GOOGLE_GEMINI_BASE_URL", url)
-        run("01_trace_distillation", out, profile="paper", **given)
+        run("01_trace_distillation", out, profile="paper", **parameters)
     traces = read_traces(out / "traces.jsonl")
     good = [t for t in traces if not t.failed]
     assert {t.policy for t in traces} == {PROFILES["paper"].teacher} and len(good) >= 4
     assert {t.failed for t in traces if t.failed} <= {"refused: PROHIBITED_CONTENT"}
     for trace in good:
         assert [c.tool for c in trace.calls()] == [name for name, _ in calls]
-        assert trace.steps[3].frames and trace.steps[4].frames[0].generated
+        assert trace.steps[3].frames and trace.steps[4].frames[0].made == "generated"
         assert trace.letter() == "A" and trace.reasoning() == "it is red. it is red."
     declared = {f["name"] for f in bodies[0]["tools"][0]["functionDeclarations"]}
     assert declared == {"retrieve_frames", "generate_frame"}

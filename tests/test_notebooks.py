@@ -1,7 +1,6 @@
 """Every notebook runs through papermill, tiny, on what the one before it wrote: the user's way."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +8,22 @@ import pandas as pd
 import papermill
 import pytest
 
-from act2see.checkpoints import check_adapter
+from act2see import ablations
+from act2see.datasets import tenth
+from act2see.pocket.grid import TOOLS, grid
 from act2see.pocket.questions import FAMILIES, FOUNDATION
 from act2see.pocket.world import sample_scene, write_clip
-from act2see.profiles import DATA, load_profile
+from act2see.profiles import load_profile
 from act2see.statistics import COLUMNS
-from act2see.trace import read_traces
-from tests.benchmarks.test_egonormia import RECORD as NORM
-from tests.benchmarks.test_vcr_bench import RECORDS as VCR
-from tests.benchmarks.test_vcr_bench import SEEN
+from act2see.store import read_traces
+from act2see.student import ADAPTER, check_adapter
+from act2see.trace import Question
+from tests.datasets.test_causalvqa import ROWS as CAUSAL
+from tests.datasets.test_egonormia import RECORD as NORM
+from tests.datasets.test_vcr_bench import RECORDS as VCR
+from tests.datasets.test_vcr_bench import SEEN
 from tests.policies.conftest import KEY, server
 from tests.policies.test_openai import completion
-
-sys.path.insert(0, str(DATA / "pocket"))
-import ablate
 
 ROOT = Path(__file__).parents[1]
 SEED = 5
@@ -105,12 +106,12 @@ def test_03_writes_an_adapter_for_the_shipped_base(tuned):
 
 
 def test_03_writes_how_it_went(tuned):
-    made, outcome, log = (
+    run, outcome, log = (
         json.loads((tuned / "finetune" / f"{name}.json").read_text())
         for name in ("run", "outcome", "log")
     )
     held = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
-    assert (made["training"], made["held_out"], made["recipe"]["seed"]) == (16, 4, SEED)
+    assert (run["training"], run["held_out"], run["recipe"]["seed"]) == (16, 4, SEED)
     assert len(held) == 2 and np.isfinite(held).all()
     assert outcome["peak_gb"] >= outcome["before_gb"] > 0
     assert outcome["trainable_parameters"] > outcome["trained_tokens"] > 16
@@ -144,9 +145,9 @@ def test_05_asks_egonormias_three_questions_and_shuffles_its_options(tuned, tmp_
         folder.mkdir(parents=True)
         write_clip(sample_scene(5), folder / "video_prev.mp4")
     (tmp_path / "final_data.json").write_text(json.dumps({item["id"]: item for item in items}))
-    given = {"adapter": str(tuned / "finetune" / "adapter"), "benchmark": "egonormia"}
-    given |= {"data": str(tmp_path / "final_data.json"), "reply_tokens": 48, "questions": 4}
-    out = run("05_benchmarks_and_ablations", tmp_path, **given)
+    parameters = {"adapter": str(tuned / "finetune" / "adapter"), "benchmark": "egonormia"}
+    parameters |= {"data": str(tmp_path / "final_data.json"), "reply_tokens": 48, "questions": 4}
+    out = run("05_benchmarks_and_ablations", tmp_path, **parameters)
     table = official(out)
     for system in ("act2see", "base", "act2see_shuffled", "base_shuffled"):
         assert list(table.loc[system].index) == ["action", "justification", "sensible", "both"]
@@ -172,15 +173,17 @@ def test_05_lets_a_judge_score_vcr_bench_and_asks_it_nothing_twice(tuned, tmp_pa
             return completion("<think>alike?</think>\nNo.")
         return completion(json.dumps([{"step_type": SEEN, "judgment": "Matched"}]))
 
-    given = {"adapter": str(tuned / "finetune" / "adapter"), "benchmark": "vcr_bench"}
-    given |= {"data": str(tmp_path / "meta.json"), "reply_tokens": 48, "questions": 4}
+    parameters = {"adapter": str(tuned / "finetune" / "adapter"), "benchmark": "vcr_bench"}
+    parameters |= {"data": str(tmp_path / "meta.json"), "reply_tokens": 48, "questions": 4}
     with pytest.MonkeyPatch.context() as patch, server(script) as (url, bodies):
         patch.setenv("OPENAI_API_KEY", KEY)
-        given |= {"judge_model": "local-judge", "judge_url": url}
-        out = run("05_benchmarks_and_ablations", tmp_path, **given)
-        asked, table = len(bodies), (out / "official.csv").read_bytes()
-        run("05_benchmarks_and_ablations", tmp_path, **given)
-        assert len(bodies) == asked > 8 and {body["model"] for body in bodies} == {"local-judge"}
+        parameters |= {"judge_model": "local-judge", "judge_url": url}
+        out = run("05_benchmarks_and_ablations", tmp_path, **parameters)
+        requests = len(bodies)
+        table = (out / "official.csv").read_bytes()
+        run("05_benchmarks_and_ablations", tmp_path, **parameters)
+        assert len(bodies) == requests > 8
+        assert {body["model"] for body in bodies} == {"local-judge"}
     assert (out / "official.csv").read_bytes() == table
     scored, steps = official(out), pd.read_csv(out / "steps.csv", index_col="system")
     assert scored.n["act2see", "all"] == 4 and scored.n["act2see_shuffled", "all"] == 1
@@ -190,15 +193,64 @@ def test_05_lets_a_judge_score_vcr_bench_and_asks_it_nothing_twice(tuned, tmp_pa
     assert not any(KEY in path.read_text() for path in out.glob("*.*") if path.suffix != ".mp4")
 
 
+# Videos of the split for testing, of a set that has one for training as well.
+TESTED = [f"{i}.mp4" for i in range(60) if tenth(Question(video=f"{i}.mp4", text="?")) == 1]
+MINE = """
+from act2see.datasets import DATASETS
+from tests.datasets import outside
+
+DATASETS["mine"] = outside.MINE
+"""
+
+
+def test_05_scores_a_data_set_that_a_module_of_ones_own_adds(tuned, tmp_path, monkeypatch):
+    (tmp_path / "my_module.py").write_text(MINE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name in TESTED[:3]:
+        write_clip(sample_scene(5), tmp_path / name)
+    record = {"text": "What moves?", "options": ["a disc", "a square", "a ring"], "answer": 1}
+    rows = [record | {"video": name} for name in TESTED[:3]]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    parameters = {"adapter": str(tuned / "finetune" / "adapter"), "data": f"{tmp_path}/mine.jsonl"}
+    parameters |= {"plugin": "my_module", "benchmark": "mine", "reply_tokens": 24}
+    out = run("05_benchmarks_and_ablations", tmp_path, **parameters)
+    table = official(out)
+    # Each of the three is asked, and whether one is sure, as the set's `follow_up` says.
+    assert table.n["act2see", "all"] == table.n["base_shuffled", "all"] == 6
+    assert table.accuracy["always_b", "all"] == 1
+    assert table.protocol["base", "all"].startswith("My questions, 8 overview frames")
+    assert pd.read_csv(out / "faithfulness.csv").system.unique().tolist() == ["base", "act2see"]
+    assert json.loads((out / "comparison.json").read_text())["needs_a_look"]["n"] == 6
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "reason"),
+    [("vcr_bench", "judge is None"), ("causalvqa", "8 answers are not known")],
+)
+def test_05_refuses_what_it_cannot_score_before_it_asks(benchmark, reason, tmp_path):
+    for name in ("0.mp4", "1.mp4", TESTED[0]):
+        write_clip(sample_scene(5), tmp_path / name)
+    (tmp_path / "vcr_bench.json").write_text("\n".join(map(json.dumps, VCR)))
+    withheld = {"correct1": "", "correct2": "", "renamed_video": TESTED[0]}
+    rows = [row | withheld for row in CAUSAL]
+    (tmp_path / "causalvqa.json").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / ADAPTER).touch()
+    # Whatever loads a student fails on this one.
+    parameters = {"adapter": str(tmp_path), "student_model": str(tmp_path / "none")}
+    parameters |= {"benchmark": benchmark, "data": f"{tmp_path}/{benchmark}.json"}
+    with pytest.raises(papermill.PapermillExecutionError, match=reason):
+        run("05_benchmarks_and_ablations", tmp_path, **parameters)
+    assert not (tmp_path / "evaluation").exists()
+
+
 def test_06_draws_every_grid_of_a_table(tmp_path):
     rows = []
-    for cell in ablate.grid(2):
+    for cell in grid(2):
         for family in (*FAMILIES, "all", "need a look"):
             rows.append((cell.grid, cell.cell, cell.seed, family, 50, 0.5, 0.37, 0.63, 1.0))
-    gains = [
-        ("gain of both", name, "all", "all", 100, 0.1, 0.02, 0.18, None) for name in ablate.TOOLS
-    ]
-    pd.DataFrame(rows + gains, columns=ablate.COLUMNS).to_csv(tmp_path / "t.csv", index=False)
+    gains = [("gain of both", name, "all", "all", 100, 0.1, 0.02, 0.18, None) for name in TOOLS]
+    table = pd.DataFrame(rows + gains, columns=ablations.COLUMNS)
+    table.to_csv(tmp_path / "t.csv", index=False)
     (tmp_path / "t.json").write_text("{}")
     run("06_ablations", tmp_path, table=str(tmp_path / "t.csv"), figures_folder=str(tmp_path / "f"))
     drawn = {path.stem.removeprefix("ablation_") for path in (tmp_path / "f").glob("*.pdf")}

@@ -23,9 +23,9 @@ def test_scores_are_cosines_in_the_order_given():
 
 
 def test_nothing_is_embedded_twice():
-    seen = []
-    similarity([trace("a", "b"), trace("b", "a")], lambda t: seen.extend(t) or letters(t))
-    assert sorted(seen) == ["a", "b"]
+    texts = []
+    similarity([trace("a", "b"), trace("b", "a")], lambda t: texts.extend(t) or letters(t))
+    assert sorted(texts) == ["a", "b"]
 
 
 def test_threshold_keeps_what_reaches_it():

@@ -19,11 +19,11 @@ def question(name="q", family="static", answer=1, options=("red", "green", "blue
     )  # fmt: skip
 
 
-def trace(name="q", family="static", letter="B", shown=(), errors=0, **more):
-    """One call per entry of `shown` (its frames: "real" or "generated") and per error."""
+def trace(name="q", family="static", letter="B", kinds=(), errors=0, **more):
+    """One call with a frame per kind of frame, and one per error."""
     steps = []
-    for kind in shown:
-        frame = Frame(time_s=1.0, generated=kind == "generated")
+    for kind in kinds:
+        frame = Frame(time_s=1.0, made=kind)
         steps += [Step(kind="call", tool="t"), Step(kind="evidence", frames=[frame])]
     for _ in range(errors):
         steps += [Step(kind="call", text="{"), Step(kind="evidence", text="not JSON")]
@@ -33,11 +33,20 @@ def trace(name="q", family="static", letter="B", shown=(), errors=0, **more):
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 5), (3, 7), (125, 125)])
 def test_accuracy_interval_is_wilsons_formula(hits, n):
-    z, p = 1.959963984540054, hits / n
+    z = 1.959963984540054
+    p = hits / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     right = [True] * hits + [False] * (n - hits)
     assert statistics.accuracy_interval(right) == pytest.approx((p, middle - half, middle + half))
+
+
+@pytest.mark.parametrize("n", [*range(1, 200), 1000, 12345])
+def test_the_end_at_none_and_at_all_right_is_exact(n):
+    share, low, high = statistics.accuracy_interval([False] * n)
+    assert (share, low) == (0, 0) and 0 < high < 1
+    share, low, high = statistics.accuracy_interval([True] * n)
+    assert (share, high) == (1, 1) and 0 < low < 1
 
 
 def test_accuracy_of_nothing_is_nan():
@@ -46,8 +55,8 @@ def test_accuracy_of_nothing_is_nan():
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 6), (2, 9), (4, 4)])
 def test_mcnemar_is_the_binomial_tail_twice(lost, won):
-    n, few = lost + won, min(lost, won)
-    reference = min(1.0, 2 * sum(comb(n, k) for k in range(few + 1)) / 2**n)
+    n = lost + won
+    reference = min(1.0, 2 * sum(comb(n, k) for k in range(min(lost, won) + 1)) / 2**n)
     a = [True] * lost + [False] * won + [True, False]
     b = [False] * lost + [True] * won + [True, False]
     assert statistics.mcnemar(a, b) == pytest.approx(reference)
@@ -61,14 +70,15 @@ def test_mcnemar_without_discordant_pairs_is_one():
 
 def test_paired_gain_agrees_with_a_loop_over_resampled_pairs():
     rng = np.random.default_rng(3)
-    a, b = rng.random(60) < 0.4, rng.random(60) < 0.8
-    drawn = []
+    a = rng.random(60) < 0.4
+    b = rng.random(60) < 0.8
+    gains = []
     for _ in range(4000):
         pick = rng.integers(60, size=60)
-        drawn.append(b[pick].mean() - a[pick].mean())
+        gains.append(b[pick].mean() - a[pick].mean())
     gain, low, high = statistics.paired_gain(a, b)
     assert gain == pytest.approx(b.mean() - a.mean())
-    assert (low, high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.02)
+    assert (low, high) == pytest.approx(tuple(np.percentile(gains, [2.5, 97.5])), abs=0.02)
 
 
 def test_paired_gain_is_scipys_paired_bootstrap():
@@ -89,17 +99,17 @@ def test_paired_gain_has_no_interval_where_all_change_alike():
 
 
 def test_paired_gain_is_the_same_again_and_wants_equal_lengths():
-    a, b = [True, False, False, True], [True, True, False, True]
+    a = [True, False, False, True]
+    b = [True, True, False, True]
     assert statistics.paired_gain(a, b, seed=5) == statistics.paired_gain(a, b, seed=5)
-    with pytest.raises(ValueError, match="4 and 3 results"):
+    with pytest.raises(ValueError, match="a has 4 results and b has 3"):
         statistics.paired_gain(a, b[:3])
 
 
 def test_trivial_traces_take_the_first_of_ties():
-    asked = [question(options=("red", "green", "blue", "white")), question(options=("a", "bb"))]
-    letters = {
-        name: [t.letter() for t in done] for name, done in statistics.trivial_traces(asked).items()
-    }
+    items = [question(options=("red", "green", "blue", "white")), question(options=("a", "bb"))]
+    traces = statistics.trivial_traces(items)
+    letters = {name: [t.letter() for t in answers] for name, answers in traces.items()}
     assert letters == {
         "always_a": ["A", "A"], "always_b": ["B", "B"], "always_c": ["C", ""],
         "always_d": ["D", ""], "shortest": ["A", "A"], "longest": ["B", "B"],
@@ -110,7 +120,7 @@ def test_summary_counts_by_hand():
     traces = [
         trace("1", "static"),
         trace("2", "static", letter="Z", truncated=True),
-        trace("3", "moment", shown=["real", "real"], errors=1),
+        trace("3", "moment", kinds=["real", "real"], errors=1),
         trace("4", "moment", letter="A", errors=1),
         trace("5", "order"),
     ]
@@ -149,14 +159,16 @@ def test_compare_pairs_by_id_whatever_the_order():
     base = [trace(str(i), "moment", letter="BA"[i > 2]) for i in range(12)]
     tuned = [trace(str(i), "moment", letter="AB"[i > 0]) for i in reversed(range(12))]
     result = statistics.compare(base, [*tuned, trace("s")], ["moment"])
-    a, b = [i <= 2 for i in range(12)], [i > 0 for i in range(12)]
+    a = [i <= 2 for i in range(12)]
+    b = [i > 0 for i in range(12)]
     assert (result["n"], result["base"], result["tuned"]) == (12, 0.25, 11 / 12)
     assert (result["gain"], result["low"], result["high"]) == statistics.paired_gain(a, b)
     assert result["p"] == statistics.mcnemar(a, b)
 
 
 def test_compare_names_what_does_not_pair():
-    one, two = trace("one"), trace("two")
+    one = trace("one")
+    two = trace("two")
     for base, tuned in [([one, two], [one]), ([one], [one, two]), ([two, two], [two, two])]:
         with pytest.raises(ValueError, match="two"):
             statistics.compare(base, tuned, FAMILIES)
@@ -166,7 +178,7 @@ def test_kept_statistics_count_by_hand():
     traces = [
         trace("1", "static", similarity=0.80),
         trace("2", "static", similarity=0.79),
-        trace("3", "moment", similarity=0.9, shown=["real", "generated"]),
+        trace("3", "moment", similarity=0.9, kinds=["real", "generated"]),
         trace("4", "moment", similarity=0.9, letter="C", errors=1),
     ]
     table = statistics.kept_statistics(traces, 0.8).set_index("family")
@@ -179,6 +191,34 @@ def test_kept_statistics_count_by_hand():
     assert list(table.calls_per_trace) == [0, 1.5, 1]
     by_source = statistics.kept_statistics(traces, 0.8, by="source")
     assert list(by_source.source) == ["pocket", "all"]
+
+
+def test_kept_statistics_have_a_column_for_every_kind_that_is_not_real():
+    traces = [
+        trace("1", similarity=0.9, kinds=["real", "zoomed"]),
+        trace("2", similarity=0.9, kinds=["cropped", "zoomed"]),
+        trace("3", similarity=0.1, kinds=["generated"]),
+        trace("4", similarity=0.9),
+    ]
+    table = statistics.kept_statistics(traces, 0.8).set_index("family")
+    kinds = ["with_cropped", "with_generated", "with_zoomed"]
+    assert list(table.columns[3:-2]) == ["with_frames", *kinds]
+    assert list(table.loc["all", kinds]) == pytest.approx([1 / 3, 0, 2 / 3])
+    real = statistics.kept_statistics([trace("1", similarity=0.9, kinds=["real"])], 0.8)
+    assert [name for name in real if name.startswith("with_")] == ["with_frames"]
+
+
+def test_accuracy_is_of_the_questions_of_the_families():
+    traces = [trace("1"), trace("2", letter="A"), trace("3", "moment"), trace("4", "other")]
+    assert statistics.accuracy(traces, FAMILIES) == pytest.approx(2 / 3)
+    assert statistics.accuracy(traces, ["moment"]) == 1
+    assert isnan(statistics.accuracy(traces, ["none"]))
+
+
+def test_choice_traces_have_options_and_are_of_the_families():
+    bare = trace("5").model_copy(update={"question": question(options=())})
+    chosen = statistics.choice_traces([trace("1"), trace("2", "other"), bare], FAMILIES)
+    assert [t.question.id for t in chosen] == ["1"]
 
 
 def test_kept_statistics_of_nothing_kept_and_of_no_score():
@@ -212,8 +252,8 @@ def test_roc_agrees_with_counting_at_every_threshold():
 
 def test_auc_is_the_share_of_pairs_in_the_right_order():
     scores, labels = scored()
-    right, wrong = scores[labels], scores[~labels]
-    wins = [(r > w) + (r == w) / 2 for r in right for w in wrong]
+    pairs = [(right, wrong) for right in scores[labels] for wrong in scores[~labels]]
+    wins = [(right > wrong) + (right == wrong) / 2 for right, wrong in pairs]
     assert statistics.auc(scores, labels) == pytest.approx(np.mean(wins))
 
 
@@ -226,7 +266,8 @@ def test_roc_and_auc_of_one_class_say_nan():
 
 
 def test_an_interval_is_wider_where_questions_share_videos():
-    right, videos = [True] * 30 + [False] * 30, [f"{i // 10}.mp4" for i in range(60)]
+    right = [True] * 30 + [False] * 30
+    videos = [f"{i // 10}.mp4" for i in range(60)]
     alone = statistics.accuracy_interval(right)
     assert statistics.accuracy_interval(right, range(60)) == alone
     _, low, high = statistics.accuracy_interval(right, videos)
@@ -240,14 +281,15 @@ def test_an_interval_is_wider_where_questions_share_videos():
 def test_paired_gain_draws_whole_videos():
     rng = np.random.default_rng(3)
     videos = np.sort(rng.integers(0, 12, 80))
-    a, b = np.zeros(80, bool), rng.random(12)[videos] < 0.6
+    a = np.zeros(80, bool)
+    b = rng.random(12)[videos] < 0.6
     gain, low, high = statistics.paired_gain(a, b, videos=videos.tolist())
-    drawn = []
+    shares = []
     for _ in range(4000):
         chosen = rng.choice(np.unique(videos), np.unique(videos).size)
-        drawn.append(np.concatenate([b[videos == v] for v in chosen]).mean())
+        shares.append(np.concatenate([b[videos == v] for v in chosen]).mean())
     assert gain == b.mean()
-    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.03)
+    assert (low, high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])), abs=0.03)
     plain = statistics.paired_gain(a, b)
     assert high - low > 1.5 * (plain[2] - plain[1])
 

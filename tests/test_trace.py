@@ -1,7 +1,8 @@
 import pytest
 from PIL import Image
 
-from act2see.trace import Frame, Question, Step, Trace, read_letter, read_traces, write_traces
+from act2see.tools.retrieve import RetrieveFrames
+from act2see.trace import Frame, Question, Step, Trace, read_letter
 
 
 def question() -> Question:
@@ -17,7 +18,7 @@ def trace() -> Trace:
     return Trace(
         question=question(),
         overview=[Frame(time_s=1, pixels=picture), Frame(time_s=2, pixels=picture)],
-        tools=["retrieve_frames"],
+        tools=[RetrieveFrames().schema()],
         steps=[
             Step(kind="think", text="look"),
             Step(kind="call", tool="retrieve_frames", arguments={"start_s": 3.0, "end_s": 4.0}),
@@ -28,70 +29,10 @@ def trace() -> Trace:
     )
 
 
-def test_messages_after_n_steps_begin_those_after_more():
-    whole = trace()
-    for count in (0, 3):
-        shorter = whole.model_copy(update={"steps": whole.steps[:count]})
-        assert whole.messages()[: len(shorter.messages())] == shorter.messages()
-
-
-def test_messages_keep_roles_calls_and_times():
-    messages = trace().messages()
-    assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
-    call = messages[1]["tool_calls"][0]["function"]
-    assert call == {"name": "retrieve_frames", "arguments": {"start_s": 3.0, "end_s": 4.0}}
-    assert messages[2]["content"][0]["text"] == "<3.0 seconds>"
-    assert messages[3]["content"] == "Answer: B"
-
-
-def test_generated_frames_say_so():
-    assert Frame(time_s=3, generated=True).label() == "<3.0 seconds, generated>"
-
-
-def test_unreadable_call_is_told_as_it_was_written():
-    steps = [Step(kind="think"), Step(kind="call", text='{"name": ')]
-    message = Trace(question=question(), steps=steps).messages()[-1]
-    assert message["content"] == '<tool_call>\n{"name": \n</tool_call>'
-
-
-def test_file_alone_recreates_the_dialogue_and_stores_a_picture_once(tmp_path):
-    write_traces(tmp_path / "t.jsonl", [trace(), trace()])
-    first, second = read_traces(tmp_path / "t.jsonl")
-    assert len(list((tmp_path / "frames").iterdir())) == 2
-    assert first == second
-    for told, wanted in zip(first.messages(), trace().messages(), strict=True):
-        if isinstance(told["content"], str):
-            assert told == wanted
-            continue
-        for part, other in zip(told["content"], wanted["content"], strict=True):
-            if part["type"] == "image":
-                assert part["image"].tobytes() == other["image"].tobytes()
-            else:
-                assert part == other
-
-
-def test_same_traces_make_the_same_bytes(tmp_path):
-    write_traces(tmp_path / "a" / "t.jsonl", [trace()])
-    write_traces(tmp_path / "b" / "t.jsonl", [trace()])
-    assert (tmp_path / "a/t.jsonl").read_bytes() == (tmp_path / "b/t.jsonl").read_bytes()
-
-
-def test_cut_last_line_is_left_out_and_the_next_write_repairs_it(tmp_path):
-    path = tmp_path / "t.jsonl"
-    write_traces(path, [trace(), trace()])
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.warns(UserWarning, match="line 2 was cut off"):
-        assert len(read_traces(path)) == 1
-    write_traces(path, [trace()])
-    assert len(read_traces(path)) == 2
-
-
-def test_damage_in_the_middle_names_file_and_line(tmp_path):
-    path = tmp_path / "t.jsonl"
-    write_traces(path, [trace(), trace()])
-    path.write_text("{}\n" + path.read_text())
-    with pytest.raises(ValueError, match=r"t\.jsonl: line 1 is not a trace"):
-        read_traces(path)
+def test_a_label_says_what_made_a_frame():
+    assert Frame(time_s=3, made="generated").label() == "<3.0 seconds, generated>"
+    assert Frame(time_s=3, made="cropped").label() == "<3.0 seconds, cropped>"
+    assert Frame(time_s=3).label() == "<3.0 seconds>"
 
 
 @pytest.mark.parametrize(
@@ -110,23 +51,30 @@ def test_right_and_wrong():
     assert not Trace(question=question()).correct()
 
 
-def test_a_line_cut_inside_a_letter_is_left_out(traces, tmp_path):
-    trace = traces[0].model_copy(update={"policy": "é"})
-    write_traces(tmp_path / "t.jsonl", [trace, trace])
-    whole = (tmp_path / "t.jsonl").read_bytes()
-    (tmp_path / "t.jsonl").write_bytes(whole[: whole.rindex("é".encode()) + 1])
-    with pytest.warns(UserWarning, match="line 2 was cut off"):
-        assert len(read_traces(tmp_path / "t.jsonl")) == 1
-
-
 def test_more_options_than_letters_are_refused():
     with pytest.raises(ValueError, match="at most 10"):
-        Question(
-            id="",
-            source="",
-            family="",
-            video="",
-            duration_s=1.0,
-            text="",
-            options=list("abcdefghijk"),
-        )
+        Question(video="v.mp4", text="which?", options=list("abcdefghijk"))
+
+
+def test_text_and_video_make_a_question_with_an_id_that_follows_from_them():
+    one = Question(video="v.mp4", text="which?")
+    same = Question(video="v.mp4", text="which?")
+    other = Question(video="v.mp4", text="which?", options=["a", "b"])
+    assert one.id == same.id != other.id and one.answer == -1 and one.duration_s == 0
+
+
+def test_a_trace_prints_as_a_transcript():
+    text = str(trace())
+    names = [line.split()[0] for line in text.splitlines() if not line.startswith(" ")]
+    assert names == "question overview think call evidence think answer verdict".split()
+    assert "retrieve_frames(start_s=3.0, end_s=4.0)" in text and "<1.0 seconds> <2.0" in text
+    assert "\n" not in repr(trace())
+
+
+def test_a_trace_in_a_notebook_shows_its_frames_and_escapes_its_words():
+    whole = trace()
+    whole.steps[0].text = "<script>alert(1)</script>"
+    page = whole._repr_html_()
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "alt='3.0 seconds'" in page and "✓ right" in page

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,8 +95,11 @@ def test_pocket_clip_shows_at_each_moment_the_last_frame_begun(tmp_path):
     assert held.duration_s == scene.duration_s
 
 
+@pytest.mark.parametrize("decord", ["installed", "missing"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_file_gives_the_frame_asked_for(kind, tmp_path):
+def test_every_kind_of_file_gives_the_frame_asked_for(kind, decord, tmp_path, monkeypatch):
+    if decord == "missing":
+        monkeypatch.setitem(sys.modules, "decord", None)
     codec, name, options = KINDS[kind]
     muxer = {"movflags": "frag_keyframe+empty_moov"} if kind == "fragmented" else None
     path = write(tmp_path / name, codec, options, muxer=muxer)
@@ -111,6 +115,17 @@ def test_av1_is_read_although_decord_cannot(tmp_path):
     index = video.probe(write(tmp_path / "av1.mp4", *KINDS["av1"][::2]))
     assert video._by_decord(index, np.array([3]), (64, 48)) is None
     assert number(video._by_pyav(index, np.array([3]), (64, 48))[3]) == 3
+
+
+def test_without_decord_the_frames_are_the_same(tmp_path, monkeypatch):
+    path = write_clip(sample_scene(4), tmp_path / "scene.mp4")
+    moments = np.linspace(0, probe(path).duration_s, 23)
+    before, before_s = read_frames(path, moments)
+    video._KEPT.clear()
+    monkeypatch.setitem(sys.modules, "decord", None)
+    after, after_s = read_frames(path, moments)
+    assert after_s.tolist() == before_s.tolist()
+    assert all(same(a, np.asarray(b)) for a, b in zip(after, before, strict=True))
 
 
 def test_a_file_that_decord_reads_is_not_read_twice(clip, monkeypatch):
@@ -271,8 +286,8 @@ def test_nearest_frames_refuses_moments_outside():
 
 @real
 def test_nasa_frame_times_agree_with_the_reference():
-    told = json.loads((DATA / "nasa_13013.mp4.stream3.all_frames_info.json").read_text())
-    times_s = np.array([float(frame["pts_time"]) for frame in told])
+    rows = json.loads((DATA / "nasa_13013.mp4.stream3.all_frames_info.json").read_text())
+    times_s = np.array([float(frame["pts_time"]) for frame in rows])
     got, at_s = read_frames(DATA / "nasa_13013.mp4", times_s, max_side_px=16)
     assert np.abs(at_s - times_s).max() < 1e-6
     assert (len(got), got[0].size) == (390, (16, 9))

@@ -12,6 +12,9 @@ from diffusers import (
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoTokenizer,
+    Blip2Config,
+    Blip2ForImageTextRetrieval,
+    BlipImageProcessorPil,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -66,6 +69,33 @@ def siglip2(folder: Path) -> str:
     vision = LAYERS | {"num_patches": 16, "patch_size": 16}
     Siglip2Model(Siglip2Config(text_config=text, vision_config=vision)).save_pretrained(folder)
     Siglip2ImageProcessorPil(max_num_patches=16).save_pretrained(folder)
+    return str(folder)
+
+
+def blip2(folder: Path) -> str:
+    """What Salesforce/blip2-itm-vit-g-coco is: a BLIP-2 with the heads that compare, no decoder.
+
+    Its tokenizer has a word for the picture, which its processor puts before each sentence.
+    """
+    torch.manual_seed(0)
+    known = tokenizer(folder, 64)
+    words = AutoTokenizer.from_pretrained(folder)
+    words.add_tokens(["<image>"], special_tokens=True)
+    words.save_pretrained(folder)
+    text = LAYERS | {"vocab_size": known, "max_position_embeddings": 64}
+    text |= {"cross_attention_frequency": 1, "use_qformer_text_input": True}
+    # Of the usual spread of weights, so small a model would embed every frame alike.
+    spread = {"initializer_range": 0.5}
+    config = Blip2Config(
+        vision_config=LAYERS | spread | {"image_size": 32, "patch_size": 16},
+        qformer_config=text | spread,
+        num_query_tokens=4, image_text_hidden_size=16, image_token_index=known, **spread,
+    )  # fmt: skip
+    model = Blip2ForImageTextRetrieval(config)
+    # They begin as zeros, and four of them would be one.
+    model.query_tokens.data.normal_()
+    model.save_pretrained(folder)
+    BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     return str(folder)
 
 

@@ -1,13 +1,13 @@
 """Five families of four-option questions about the pocket world, with truth and human reasoning.
 
-Works on `Scene`. Knows nothing of policies or models. Every answer is read off the simulation,
-every option is equally often right, and the human-style reasoning has a grammar of its own, unlike
-the teacher's. Our choice; the families stand for the paper's needs (brief events, search in long
-videos, reasoning in steps, hypotheticals), with `static` as the control.
+Works on `Scene`. Does not know policies or models. Every answer is read off the simulation, every
+option is equally often right, and the human-style reasoning has another grammar than the teacher's.
+Our choice; the families stand for the paper's needs (brief events, search in long videos, reasoning
+in steps, hypotheticals), with `static` as the control.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,27 @@ from tqdm.contrib.concurrent import thread_map
 
 from act2see.pocket import world
 from act2see.pocket.edits import Edit, edited
+from act2see.pocket.language import span
 from act2see.pocket.world import COLOURS, PLACES, SHAPES, Event, Rng, Scene
 from act2see.trace import Question
 
 FOUNDATION = ("static", "moment", "search", "order")  # what real frames answer
 FAMILIES = (*FOUNDATION, "counterfactual")
 SPLITS = {"pretrain": 1, "train": 2, "validation": 3, "test": 4}
+POOLS = {"colour": COLOURS, "shape": SHAPES, "place": tuple(PLACES)}  # of options, by trait
+VISITOR = {"colour": "what colour is the visitor", "shape": "which shape is the visitor"}
+
+
+@dataclass
+class Draft:
+    """What a family makes of a scene, before there are options."""
+
+    text: str
+    answer: str
+    pool: Sequence[str]  # what the options are drawn from
+    truth: dict
+    reasoning: str  # a person's, up to the conclusion
+    short: str  # the same by someone in a hurry
 
 
 def scene_seed(split: str, seed: int, index: int) -> int:
@@ -38,24 +53,27 @@ def scene_seed(split: str, seed: int, index: int) -> int:
 def pocket_questions(
     split: str, seed: int, count: int, folder: Path, families: Sequence[str] = FOUNDATION
 ) -> list[Question]:
-    """`count` questions, the families in turn, each about a clip of its own in `folder`.
+    """`count` questions, the families in turn, each about a clip in `folder` that no other has.
 
     Clips that are there already are not written again. The same split, seed and index give the
-    same question whatever `count` is. Raises ValueError for no questions, and for a file of records
-    in the place of a folder.
+    same question whatever `count` is. Raises ValueError for a count below 1, and for a file of
+    records in the place of a folder.
     """
     if count < 1:
-        raise ValueError(f"{count} questions are asked for; it must be 1 or more")
+        raise ValueError(f"count is {count}; it must be 1 or more")
     if folder.suffix or folder.is_file():
-        raise ValueError(f"the pocket world reads no records, {folder}: name their source")
+        raise ValueError(
+            f"folder is {folder}; it must be a folder for clips: name the source of those records"
+        )
     scenes = [world.sample_scene(scene_seed(split, seed, i)) for i in range(count)]
-    clips = {folder / f"{scene.seed}.mp4": scene for scene in scenes}
-    missing = [clip for clip in clips if not clip.exists()]
-    drawn = [clips[clip] for clip in missing]
-    thread_map(world.write_clip, drawn, missing, max_workers=2, desc="clips", disable=not missing)
-    asked = enumerate(clips.items())
+    clips = [folder / f"{scene.seed}.mp4" for scene in scenes]
+    pairs = list(zip(scenes, clips, strict=True))
+    missing = [pair for pair in pairs if not pair[1].exists()]
+    options = {"max_workers": 2, "desc": "clips", "disable": not missing}
+    thread_map(lambda pair: world.write_clip(*pair), missing, **options)
     n = len(families)
-    return [ask(s, families[i % n], clip, i // n % 4) for i, (clip, s) in asked]
+    # The right letter moves on after each round of the families: none is right more often.
+    return [ask(s, families[i % n], clip, i // n % 4) for i, (s, clip) in enumerate(pairs)]
 
 
 def ask(
@@ -66,137 +84,160 @@ def ask(
     The scene's seed decides which of the possible questions it is, unless `rng` does.
     """
     rng = rng or np.random.default_rng([scene.seed, 7, FAMILIES.index(family)])
-    text, answer, pool, truth, told, short = _ASK[family](scene, rng)
-    reasoning = f"{short}, I think."
-    if rng.random() >= 0.12:  # at times a person writes hardly more than the answer
+    draft = DRAFTS[family](scene, rng)
+    reasoning = f"{draft.short}, I think."
+    # Like real annotators: about one text in eight is hardly more than the answer.
+    if rng.random() >= 0.12:
         endings = ("So it is {}.", "So the answer must be {}.", "That makes it {}.")
-        reasoning = f"{told}. {endings[int(rng.integers(3))].format(answer)}"
+        ending = endings[int(rng.integers(3))].format(draft.answer)
+        reasoning = f"{draft.reasoning}. {ending}"
     letter = int(rng.integers(4)) if letter is None else letter
-    options = rng.permutation([o for o in pool if o != answer])[:3].tolist()
-    options.insert(letter, answer)
+    options = rng.permutation([o for o in draft.pool if o != draft.answer])[:3].tolist()
+    options.insert(letter, draft.answer)
     return Question(
         id=f"pocket-{scene.seed}-{family}", source="pocket", family=family, video=str(video),
-        duration_s=scene.duration_s, text=text, options=options, answer=letter,
-        reasoning=reasoning, truth={"seed": scene.seed, **truth},
+        duration_s=scene.duration_s, text=draft.text, options=options, answer=letter,
+        reasoning=reasoning, truth={"seed": scene.seed, **draft.truth},
     )  # fmt: skip
 
 
-# A family gives text, answer, pool of options, truth, and reasoning, whole and cut short.
-def _static(scene: Scene, rng: Rng):
+def _static(scene: Scene, rng: Rng) -> Draft:
     thing = scene.things[int(rng.integers(len(scene.things)))]
-    shape, colour, place = thing.shape, thing.colour, thing.place
+    shape = thing.shape
     kind = str(rng.choice(["colour", "shape", "place"]))
-    text, answer, pool, short = {
-        "colour": (f"what colour is the {shape}?", colour, COLOURS, f"It looks {colour}"),
-        "shape": (f"which shape is {colour}?", shape, SHAPES, f"A {shape} it is"),
-        "place": (f"where is the {shape}?", place, PLACES, f"Look {place}"),
-    }[kind]
+    answer = getattr(thing, kind)
+    texts = {
+        "colour": f"what colour is the {shape}?",
+        "shape": f"which shape is {thing.colour}?",
+        "place": f"where is the {shape}?",
+    }
+    shorts = {"colour": "It looks {}", "shape": "A {} it is", "place": "Look {}"}
     truth = {"kind": kind, "shape": shape, "windows": []}
-    return text, answer, pool, truth, f"The {shape} is {colour}, and the {shape} is {place}", short
+    reasoning = f"The {shape} is {thing.colour}, and the {shape} is {thing.place}"
+    return Draft(texts[kind], answer, POOLS[kind], truth, reasoning, shorts[kind].format(answer))
 
 
-def _moment(scene: Scene, rng: Rng):
+def _moment(scene: Scene, rng: Rng) -> Draft:
     kind = str(rng.choice(["turn", "visit", "visit_shape"]))
+    # Without the first event: the visit at the wall's change is what `search` is about.
     events = [e for e in scene.events[1:] if e.kind == kind.split("_")[0]]
     event = events[int(rng.integers(2))]
-    shape, colour, start_s, end_s = event.shape, event.colour, event.window_s, event.window_s + 2
-    span = f"between {start_s:.1f} and {end_s:.1f} seconds"
-    truth = {"kind": event.kind, "windows": [[start_s, end_s]]}
-    before, seen, after = (f"at {time_s:.1f}" for time_s in _around(event))
-    told = f"Not seen at first, so I look at the frames {span}: "
+    shape = event.shape
+    window = [event.window_s, event.window_s + 2]
+    moments = f"{span(*window)} seconds"
+    before, inside, after = (f"at {time_s:.1f}" for time_s in _around(event))
+    truth = {"kind": event.kind, "windows": [window]}
     if kind == "turn":
-        own = next(t.colour for t in scene.things if t.shape == shape)
+        usual = next(t.colour for t in scene.things if t.shape == shape)
         truth["shape"] = shape
-        text, answer = f"what colour does the {shape} turn", colour
-        pool = [c for c in COLOURS if c != own]
-        told += f"the {shape} is {own} {before}, {seen} the {shape} is {colour}, "
-        told += f"and the {shape} is {own} again {after}"
+        text = f"what colour does the {shape} turn"
+        answer = event.colour
+        pool = [c for c in COLOURS if c != usual]
+        details = (
+            f"the {shape} is {usual} {before}, {inside} the {shape} is {answer}, "
+            f"and the {shape} is {usual} again {after}"
+        )
     else:
-        text, answer, pool = _visitor(event, kind == "visit")
-        told += f"there is no visitor {before}, {seen} the visitor is a {colour} {shape}, "
-        told += f"and no visitor is there {after}"
-    return f"{text} {span}?", answer, pool, truth, told, f"Briefly a {answer} one"
+        trait = "colour" if kind == "visit" else "shape"
+        text = VISITOR[trait]
+        answer = getattr(event, trait)
+        pool = POOLS[trait]
+        details = (
+            f"there is no visitor {before}, {inside} the visitor is a {event.colour} {shape}, "
+            f"and no visitor is there {after}"
+        )
+    reasoning = f"Not seen at first, so I look at the frames {moments}: {details}"
+    return Draft(f"{text} {moments}?", answer, pool, truth, reasoning, f"Briefly a {answer} one")
 
 
-def _search(scene: Scene, rng: Rng):
-    event, turn_s = scene.events[0], scene.wall_change_s
-    text, answer, pool = _visitor(event, rng.random() < 0.5)
-    gap = int(np.searchsorted(scene.overview_times(), turn_s))
-    before_s, after_s = scene.overview_times()[gap - 1 : gap + 1].tolist()
-    before, after = scene.wall, scene.wall_at(turn_s)
+def _search(scene: Scene, rng: Rng) -> Draft:
+    visit = scene.events[0]
+    turn_s = scene.wall_change_s
+    trait = "colour" if rng.random() < 0.5 else "shape"
+    answer = getattr(visit, trait)
+    # An overview brackets the change between two of its frames; what happens there it misses.
+    times_s = scene.overview_times()
+    gap = int(np.searchsorted(times_s, turn_s))
+    before_s, after_s = times_s[gap - 1 : gap + 1].tolist()
+    later = scene.wall_at(turn_s)
     truth = {"kind": "search", "windows": [[before_s, after_s]], "change_s": turn_s}
-    told = f"The wall is {before} until {before_s:.1f} and at {after_s:.1f} the wall is {after}, "
-    told += f"so I look at the frames between {before_s:.1f} and {after_s:.1f}: the wall turns "
-    told += f"{after} at {turn_s:.1f} and there the visitor is a {event.colour} {event.shape}"
-    text, short = f"{text} when the wall turns {after}?", f"A {answer} one comes by"
-    return text, answer, pool, truth, told, short
+    reasoning = (
+        f"The wall is {scene.wall} until {before_s:.1f} and at {after_s:.1f} the wall is {later}, "
+        f"so I look at the frames {span(before_s, after_s)}: the wall turns {later} at "
+        f"{turn_s:.1f} and there the visitor is a {visit.colour} {visit.shape}"
+    )
+    text = f"{VISITOR[trait]} when the wall turns {later}?"
+    return Draft(text, answer, POOLS[trait], truth, reasoning, f"A {answer} one comes by")
 
 
-def _order(scene: Scene, rng: Rng):
+def _order(scene: Scene, rng: Rng) -> Draft:
     one, two = scene.order_shapes
     windows = [[start_s, start_s + 2] for start_s in scene.order_slots_s]
-    spans = [f"between {low_s:.1f} and {high_s:.1f} seconds" for low_s, high_s in windows]
+    first, second = (f"{span(*window)} seconds" for window in windows)
     whites = [e for e in scene.events if e.kind == "white"]
-    told, answer = f"I look at the frames {spans[0]}: ", "neither"
+    reasoning = f"I look at the frames {first}: "
     if not whites or whites[0].start_s >= windows[1][0]:
-        told += f"none is white, so I look on {spans[1]}, "
+        reasoning += f"none is white, so I look on {second}, "
+    answer = "neither"
     if whites:
-        first = [e.shape for e in whites if e.start_s == whites[0].start_s]
-        answer = "both" if len(first) == 2 else first[0]
-        before_s, seen_s, _ = _around(whites[0])
-        told += f"at {before_s:.1f} none is white, at {seen_s:.1f} the {' and the '.join(first)} "
-        told += "are white" if len(first) == 2 else "is white"
+        shapes = [e.shape for e in whites if e.start_s == whites[0].start_s]
+        answer = "both" if len(shapes) == 2 else shapes[0]
+        before_s, inside_s, _ = _around(whites[0])
+        verb = "are" if len(shapes) == 2 else "is"
+        reasoning += f"at {before_s:.1f} none is white, "
+        reasoning += f"at {inside_s:.1f} the {' and the '.join(shapes)} {verb} white"
     else:
-        told += f"and none of them is white, neither the {one} nor the {two}"
-    text = f"{' or '.join(spans)}, which turns white first, the {one} or the {two}?"
+        reasoning += f"and none of them is white, neither the {one} nor the {two}"
+    text = f"{first} or {second}, which turns white first, the {one} or the {two}?"
     truth = {"kind": "white", "windows": windows}
-    return text, answer, (one, two, "both", "neither"), truth, told, f"First is {answer}"
+    return Draft(
+        text, answer, (one, two, "both", "neither"), truth, reasoning, f"First is {answer}"
+    )
 
 
-def _counterfactual(scene: Scene, rng: Rng):
+def _counterfactual(scene: Scene, rng: Rng) -> Draft:
     """A shape is moved or painted; what becomes of another shape by the law of `edits`."""
     one, two, *_ = (scene.things[i] for i in rng.permutation(len(scene.things)))
-    time_s, kind = float(scene.overview_times()[0]), str(rng.choice(["place", "colour"]))
-    every, own, taken = COLOURS, one.colour, two.colour
-    if kind == "place":
-        every, own, taken = PLACES, one.place, two.place
-    new = taken  # three times of four the other has to give way
+    time_s = float(scene.overview_times()[0])
+    kind = str(rng.choice(["place", "colour"]))
+    former = getattr(one, kind)
+    value = getattr(two, kind)
+    # Three times of four the first takes what the second has, and that one has to give way.
     if rng.random() < 0.25:
-        new = str(rng.choice([x for x in every if x not in (own, taken)]))
-    edit = Edit("move", one.shape, place=new)
-    case, asked = f"moved to the {new}", f"where would the {two.shape} be"
-    if kind == "colour":
-        edit = Edit("paint", one.shape, colour=new)
-        case, asked = f"were painted {new}", f"what colour would the {two.shape} be"
-    colour, place = edited(scene, time_s, edit).facts(time_s).things[two.shape]
-    answer, pool = (
-        (place, PLACES) if kind == "place" else (colour, [c for c in COLOURS if c != new])
-    )
+        value = str(rng.choice([x for x in POOLS[kind] if x not in (former, value)]))
+    if kind == "place":
+        edit = Edit("move", one.shape, place=value)
+        case = f"moved to the {value}"
+        question = f"where would the {two.shape} be"
+        pool = POOLS["place"]
+    else:
+        edit = Edit("paint", one.shape, colour=value)
+        case = f"were painted {value}"
+        question = f"what colour would the {two.shape} be"
+        # No two shapes share a colour, so the new one of the first cannot be right.
+        pool = [c for c in COLOURS if c != value]
+    look = edited(scene, time_s, edit).facts(time_s).things[two.shape]
+    answer = getattr(look, kind)
     truth = {"kind": kind, "shape": two.shape, "edit": asdict(edit), "windows": []}
     truth |= {"prompt": edit.prompt(), "time_s": time_s}
-    told = f"The frames do not show it. The {one.shape} {case}: I imagine it at {time_s:.1f}, "
-    told += f"and there the {two.shape} is {colour}, {place}"
-    return (
-        f"if the {one.shape} {case}, {asked}?",
-        answer,
-        pool,
-        truth,
-        told,
-        f"It would be {answer}",
+    reasoning = (
+        f"The frames do not show it. The {one.shape} {case}: I imagine it at {time_s:.1f}, "
+        f"and there the {two.shape} is {look.colour}, {look.place}"
     )
-
-
-def _visitor(event: Event, by_colour: bool) -> tuple[str, str, tuple[str, ...]]:
-    """The question's beginning, its answer and what the options are drawn from."""
-    if by_colour:
-        return "what colour is the visitor", event.colour, COLOURS
-    return "which shape is the visitor", event.shape, SHAPES
+    text = f"if the {one.shape} {case}, {question}?"
+    return Draft(text, answer, pool, truth, reasoning, f"It would be {answer}")
 
 
 def _around(event: Event) -> tuple[float, float, float]:
     """Half seconds just before, inside and after an event, as a person would note them."""
-    seen_s = np.ceil(event.start_s * 2) / 2
-    return float(seen_s - 0.5), float(seen_s), float(np.ceil(event.end_s * 2) / 2)
+    inside_s = np.ceil(event.start_s * 2) / 2
+    return float(inside_s - 0.5), float(inside_s), float(np.ceil(event.end_s * 2) / 2)
 
 
-_ASK = dict(zip(FAMILIES, (_static, _moment, _search, _order, _counterfactual), strict=True))
+DRAFTS = {
+    "static": _static,
+    "moment": _moment,
+    "search": _search,
+    "order": _order,
+    "counterfactual": _counterfactual,
+}

@@ -1,11 +1,13 @@
 """Keys and values of many dialogues between turns, a row each, rows of any length together.
 
 Works on tokens and traces, which it only tells apart. Knows nothing of models or of what tokens
-mean, but for the one that opens a picture. Rows stay in memory that is made once and moved into:
-new memory costs a processor more than the copying. Our choice.
+mean, but for the one that opens a picture. Rows stay in memory that is allocated once and moved
+into: new memory costs a processor more than the copying. Our choice.
 """
 
+from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 import torch
 from transformers import Cache
@@ -14,18 +16,20 @@ from transformers.cache_utils import DynamicLayer
 from act2see.encoding import Encoding
 from act2see.trace import Trace
 
-GROWTH = 1.5  # slots made for every slot needed where there is room: few turns make new ones
+GROWTH = 1.5  # slots allocated for every slot needed where there is room: few turns need new ones
 
 
+@dataclass
 class Seating:
     """What the layers of a cache share: how much to hold, where the tokens fed now go, a spare."""
 
-    def __init__(self, room: int):
-        self.room = room  # tokens, all rows and slots together
-        self.rows = self.slots = 0  # at least so many in every layer
-        self.first = self.end = 0  # the first row fed, how many slots the longest one fills
-        self.place: tuple[torch.Tensor, ...] = ()  # of every token fed: row, column, slot
-        self.spare: torch.Tensor | None = None  # memory to move the next layer into
+    room: int  # tokens, all rows and slots together
+    rows: int = 0  # at least so many in every layer
+    slots: int = 0  # and so many in every row
+    first: int = 0  # the first row fed
+    end: int = 0  # how many slots the longest row fed fills
+    place: tuple[torch.Tensor, ...] = ()  # of every token fed: row, column, slot
+    spare: torch.Tensor | None = None  # memory to move the next layer into
 
 
 class RowLayer(DynamicLayer):
@@ -36,40 +40,50 @@ class RowLayer(DynamicLayer):
 
     def __init__(self, seating: Seating):
         super().__init__()
-        self.seating, self.store = seating, None
+        self.seating = seating
+        self.store: torch.Tensor | None = None
 
-    def _made(self, like: torch.Tensor) -> torch.Tensor:
+    def _allocate(self, like: torch.Tensor) -> torch.Tensor:
         """New memory; what no token fills is finite, so that attention may weigh it with zero."""
-        (*_, heads, _, size), rows, slots = like.shape, self.seating.rows, self.seating.slots
-        slots = max(slots, min(int(slots * GROWTH), self.seating.room // rows))
-        return like.new_zeros(2, rows, heads, slots, size)
+        *_, heads, _, size = like.shape
+        needed = self.seating.slots
+        slots = max(needed, min(int(needed * GROWTH), self.seating.room // self.seating.rows))
+        return like.new_zeros(2, self.seating.rows, heads, slots, size)
 
-    def seat(self, sources: list[int], known: list[int]) -> None:
-        """Give each row the first tokens that are known of another row."""
-        if (was := self.store) is None:
+    def seat(self, sources: list[int], lengths: list[int]) -> None:
+        """Give each row the first tokens of its source row, up to its length."""
+        if self.store is None:
             return
-        kept, wanted = self.seating.spare, self.seating
-        if kept is None or kept.shape[1] < wanted.rows or kept.shape[3] < wanted.slots:
-            kept = self._made(was)
-        for row, (source, end) in enumerate(zip(sources, known, strict=True)):
-            kept[:, row, :, :end] = was[:, source, :, :end]
-        self.store, self.seating.spare = kept, was
+        # Rows change places, so that none can be copied within the same memory. One spare serves
+        # all layers in turn: each leaves its old memory to the next.
+        target = self.seating.spare
+        rows = self.seating.rows
+        if target is None or target.shape[1] < rows or target.shape[3] < self.seating.slots:
+            target = self._allocate(self.store)
+        for row, (source, end) in enumerate(zip(sources, lengths, strict=True)):
+            target[:, row, :, :end] = self.store[:, source, :, :end]
+        self.seating.spare = self.store
+        self.store = target
 
-    def update(self, keys, values, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write where `seating.place` says; what the rows fed now may look at."""
         if self.store is None:
-            self.store = self._made(keys)
-        seating, (rows, columns, slots) = self.seating, self.seating.place
-        fed = self.store[:, seating.first : seating.first + len(keys)]
-        for kept, new in zip(fed, (keys, values), strict=True):
-            kept[rows, :, slots] = new[rows, :, columns]
-        return tuple(fed[:, :, :, : seating.end])
+            self.store = self._allocate(keys)
+        first = self.seating.first
+        rows, columns, slots = self.seating.place
+        block = self.store[:, first : first + len(keys)]
+        # Only real tokens are written: a row's left pads have no slot.
+        for target, fresh in zip(block, (keys, values), strict=True):
+            target[rows, :, slots] = fresh[rows, :, columns]
+        return tuple(block[:, :, :, : self.seating.end])
 
 
 class DialogueCache:
     """Keys and values of several dialogues, a row each; `tokens[i]` are those that row i holds.
 
-    room: how many tokens to make room for at the most, unless more are asked for.
+    room: how many tokens to make room for at the most, unless one turn needs more.
     `owners` holds the traces themselves, so that no new one can be taken for one that has gone.
     """
 
@@ -84,24 +98,27 @@ class DialogueCache:
         """Give every dialogue a row with slots for its tokens and so many more, those with least to
         feed first; their order, as indices.
 
-        A row keeps as many tokens as are still true, and leaves at least one to feed. A dialogue
+        A row keeps the tokens that are still true, and leaves at least one to feed. A dialogue
         that is new begins with what the first row holds too, up to its first picture.
         """
         rows = {id(owner): row for row, owner in enumerate(self.owners)}
-        sources, known = [], []
-        for trace, encoding in zip(traces, encodings, strict=True):
-            sources.append(rows.get(id(trace), 0))
+        sources = [rows.get(id(trace), 0) for trace in traces]
+        lengths = []
+        for trace, source, encoding in zip(traces, sources, encodings, strict=True):
+            # Another dialogue's picture has the same token: a new row stops before it.
             end = None if id(trace) in rows else self.picture
-            pairs = zip(self.tokens[sources[-1]] if rows else [], encoding.ids, strict=False)
+            pairs = zip(self.tokens[source] if rows else [], encoding.ids, strict=False)
             same = sum(1 for _ in takewhile(lambda p, end=end: p[0] == p[1] != end, pairs))
-            known.append(min(same, len(encoding.ids) - 1))
-        order = sorted(range(len(traces)), key=lambda i: len(encodings[i].ids) - known[i])
+            # The logits of what comes next need a token that is fed now.
+            lengths.append(min(same, len(encoding.ids) - 1))
+        # Rows with about as much to feed lie side by side, to go through the model together.
+        order = sorted(range(len(traces)), key=lambda i: len(encodings[i].ids) - lengths[i])
         self.seating.rows = len(order)
         self.seating.slots = max(len(encoding.ids) for encoding in encodings) + more
         for layer in self.layers.layers:
-            layer.seat([sources[i] for i in order], [known[i] for i in order])
+            layer.seat([sources[i] for i in order], [lengths[i] for i in order])
         self.owners = [traces[i] for i in order]
-        self.tokens = [encodings[i].ids[: known[i]] for i in order]
+        self.tokens = [encodings[i].ids[: lengths[i]] for i in order]
         return order
 
     def append(self, first: int, news: list[list[int]]) -> torch.Tensor | None:
@@ -112,27 +129,30 @@ class DialogueCache:
         first token.
         """
         width = max(map(len, news))
-        held = torch.tensor([len(t) for t in self.tokens[first : first + len(news)]])
+        lengths = torch.tensor([len(t) for t in self.tokens[first : first + len(news)]])
         counts = torch.tensor([len(new) for new in news])
-        slots = (held - width + counts)[:, None] + torch.arange(width)
+        # Slots of every column: a pad's lie before those of the row's first new token.
+        slots = (lengths - width + counts)[:, None] + torch.arange(width)
         rows, columns = (torch.arange(width) >= width - counts[:, None]).nonzero(as_tuple=True)
-        seating = self.seating
-        seating.first, seating.place = first, (rows, columns, slots[rows, columns])
-        seating.end = int((held + counts).max())
+        self.seating.first = first
+        self.seating.place = (rows, columns, slots[rows, columns])
+        self.seating.end = int((lengths + counts).max())
         for tokens, new in zip(self.tokens[first:], news, strict=False):
             tokens += new
-        alike = len({*held.tolist()}) == 1 and int(counts.min()) == width
-        if alike and (width == 1 or not held[0]):
+        even = len({*lengths.tolist()}) == 1 and int(counts.min()) == width
+        # Without a mask one new token sees all, and several count from slot 0: without a past.
+        if even and (width == 1 or not lengths[0]):
             return None
-        hidden = torch.arange(seating.end) > slots.clamp(min=0)[..., None]
+        # Clamped, as a pad that may look nowhere would make NaN of its whole row.
+        hidden = torch.arange(self.seating.end) > slots.clamp(min=0)[..., None]
         return torch.zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[:, None]
 
     def swap(self, one: int, other: int) -> None:
         """Let two rows change places."""
         if one == other:
             return
-        for held in (self.owners, self.tokens):
-            held[one], held[other] = held[other], held[one]
+        for column in (self.owners, self.tokens):
+            column[one], column[other] = column[other], column[one]
         for layer in self.layers.layers:
             pair = layer.store[:, [other, one]]
             layer.store[:, [one, other]] = pair

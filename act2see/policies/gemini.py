@@ -1,20 +1,22 @@
 """Gemini, the paper's teacher, through google-genai with function calling.
 
-Works on traces; over the wire go `Trace.messages()` in that protocol's words, but the model's own
-turns as they came, since it asks for the signatures of its thoughts. Knows nothing of tools or
+Works on traces; over the wire go the dialect's messages in that protocol's words, but the model's
+own turns as they came, since it asks for the signatures of its thoughts. Knows nothing of tools or
 questions. Frames that a tool returned stand behind its responses in one content: our choice.
 """
 
 import json
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 from google.genai import Client, errors, types
 from pydantic import ValidationError
 
-from act2see.policies.remote import ANSWER_NOW, Heard, Teacher, hear, instruction, jpeg, rounds
-from act2see.toolbox import SCHEMAS, read_call
+from act2see.dialects import dialect_of
+from act2see.dialects.calls import read_call
+from act2see.policies.teacher import Heard, Teacher, hear, jpeg, rounds
 from act2see.trace import Step, Trace
 
 UNREADABLE = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")
@@ -29,13 +31,16 @@ def gemini_teacher(model: str = "gemini-2.5-pro", base_url: str = "", **options:
     return Teacher(model, _connect, base_url, **{"key_name": "GEMINI_API_KEY"} | options)
 
 
-def _connect(teacher: Teacher, key: str):
+def _connect(
+    teacher: Teacher, key: str
+) -> tuple[Callable[[Trace, bool], Heard], tuple[type[Exception], ...]]:
     own: dict[int, dict[int, types.Content]] = {}
-    limits, wait_s = teacher.limits, teacher.limits.retry_delay_s
+    limits = teacher.limits
+    wait_s = limits.retry_delay_s
     again = {"attempts": limits.retries + 1, "initial_delay": wait_s, "jitter": wait_s}
     options = {
         "base_url": teacher.base_url or None,
-        "retry_options": again,  # untold, this client would not ask again
+        "retry_options": again,  # without these, this client does not ask again
         "timeout": int(1000 * limits.timeout_s),
         "httpx_client": httpx.Client(follow_redirects=True),  # ours: we know what it raises
     }
@@ -44,23 +49,27 @@ def _connect(teacher: Teacher, key: str):
     def ask(trace: Trace, last: bool) -> Heard:
         if id(trace) not in own:
             own[id(trace)] = {}
+            # An id is free again once its trace is gone.
             weakref.finalize(trace, own.pop, id(trace), None)
         config = {
-            "system_instruction": instruction(trace, teacher.reveal_answer),
+            "system_instruction": dialect_of(trace).instruction(trace, teacher.reveal_answer),
             "max_output_tokens": limits.reply_tokens,
             "thinking_config": {"include_thoughts": True},
         }
         if trace.tools:
-            functions = [SCHEMAS[name]["function"] for name in trace.tools]
+            functions = [tool["function"] for tool in trace.tools]
             calling = {"mode": "NONE" if last else "AUTO"}
             config["tools"] = [{"function_declarations": functions}]
             config["tool_config"] = {"function_calling_config": calling}
-        asked, config = contents(trace, own[id(trace)], last), config | teacher.request
-        said = client.models.generate_content(model=teacher.model, contents=asked, config=config)
-        content = said.candidates[0].content if said.candidates else None
+        response = client.models.generate_content(
+            model=teacher.model,
+            contents=contents(trace, own[id(trace)], last),
+            config=config | teacher.request,
+        )
+        content = response.candidates[0].content if response.candidates else None
         if content and content.parts:
             own[id(trace)][len(rounds(trace))] = content
-        return read_response(said)
+        return read_response(response)
 
     return ask, (errors.APIError, httpx.HTTPError, *BAD_BODY)
 
@@ -70,26 +79,32 @@ def contents(trace: Trace, own: dict[int, types.Content], last: bool = False) ->
 
     own: the model's turns as they came; one stands where the trace holds as many calls of it.
     """
-    said: list[Any] = [
-        {"role": "user", "parts": [*map(_part, trace.messages(merged=False)[0]["content"])]}
-    ]
-    for turn, (words, functions, answers) in enumerate(rounds(trace)):
-        calls = [types.FunctionCall(name=f["name"], args=f["arguments"]) for f in functions]
-        if turn in own and len(_calls(own[turn])) == len(calls):
-            calls = _calls(own[turn])
-            said.append(own[turn])
-        elif words or calls:
-            parts = [{"text": words}] if words else []
-            said.append({"role": "model", "parts": parts + [{"function_call": c} for c in calls]})
-        responses, shown = [], []
-        for tool, told, parts in answers:
-            if tool:
-                call, key = calls[len(responses)], "output" if parts else "error"
-                response = {"id": call.id, "name": call.name, "response": {key: told}}
-                responses.append({"function_response": response})
-            shown += map(_part, parts)
-        said += [{"role": "user", "parts": responses + shown}] if answers else []
-    return said + ([{"role": "user", "parts": [{"text": ANSWER_NOW}]}] if last else [])
+    dialect = dialect_of(trace)
+    question = dialect.messages(trace, merged=False)[0]["content"]
+    turns: list[Any] = [{"role": "user", "parts": [*map(_part, question)]}]
+    for number, turn in enumerate(rounds(trace)):
+        calls = [types.FunctionCall(name=f["name"], args=f["arguments"]) for f in turn.functions]
+        if number in own and len(_calls(own[number])) == len(calls):
+            calls = _calls(own[number])
+            turns.append(own[number])
+        elif turn.words or calls:
+            words = [{"text": turn.words}] if turn.words else []
+            parts = words + [{"function_call": call} for call in calls]
+            turns.append({"role": "model", "parts": parts})
+        responses = []
+        frames = []
+        for answer in turn.answers:
+            if answer.tool:
+                call = calls[len(responses)]
+                response = {"output" if answer.parts else "error": answer.text}
+                fields = {"id": call.id, "name": call.name, "response": response}
+                responses.append({"function_response": fields})
+            frames += map(_part, answer.parts)
+        if turn.answers:
+            turns.append({"role": "user", "parts": responses + frames})
+    if last:
+        turns.append({"role": "user", "parts": [{"text": dialect.answer_now}]})
+    return turns
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
@@ -104,10 +119,11 @@ def _calls(content: types.Content) -> list[types.FunctionCall]:
 
 def read_response(response: types.GenerateContentResponse) -> Heard:
     """The turn in a response, or why there is none; a call that Gemini spoilt is a call."""
-    usage, took = response.usage_metadata, None
-    if usage and usage.prompt_token_count is not None:
-        out = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
-        took = usage.prompt_token_count, out
+    counts = response.usage_metadata
+    usage = None
+    if counts and counts.prompt_token_count is not None:
+        out = (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
+        usage = counts.prompt_token_count, out
     candidate = response.candidates[0] if response.candidates else types.Candidate()
     content = candidate.content or types.Content()
     texts = [part for part in content.parts or [] if part.text]
@@ -122,4 +138,4 @@ def read_response(response: types.GenerateContentResponse) -> Heard:
     refused = "" if good else f"refused: {finish} {candidate.finish_message or ''}".strip()
     if response.prompt_feedback and response.prompt_feedback.block_reason:
         refused = f"refused: the prompt is blocked, {response.prompt_feedback.block_reason.name}"
-    return hear(thinking, text, calls, finish == "MAX_TOKENS", refused, took)
+    return hear(thinking, text, calls, finish == "MAX_TOKENS", refused, usage)

@@ -1,20 +1,22 @@
 """A teacher behind any OpenAI-compatible chat server: vLLM, SGLang, transformers serve, OpenAI.
 
-Works on traces; over the wire go `Trace.messages()` in that protocol's words. Knows nothing of
+Works on traces; over the wire go the dialect's messages in that protocol's words. Knows nothing of
 tools or questions. Frames that a tool returned follow its text in a user's message, the form that
 every server takes: our choice.
 """
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 from openai import OpenAI, OpenAIError
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
-from act2see.policies import remote
-from act2see.policies.remote import ANSWER_NOW, Heard, Teacher, hear, instruction, jpeg, rounds
-from act2see.toolbox import SCHEMAS, read_call
+from act2see.dialects import dialect_of
+from act2see.dialects.calls import read_call
+from act2see.policies import teacher as teachers
+from act2see.policies.teacher import Heard, Teacher, hear, jpeg, rounds
 from act2see.trace import Step, Trace
 
 CALL = "call{:05d}"  # nine letters and digits, as Mistral's models insist
@@ -34,26 +36,30 @@ def ask_judge(prompt: str, model: str, base_url: str = "") -> str:
     base_url: "" for OpenAI's own server, which raises ValueError without OPENAI_API_KEY. Raises
     OpenAIError where the server gives no reply.
     """
-    key = remote.secret("OPENAI_API_KEY")
+    key = teachers.secret("OPENAI_API_KEY")
     if not key and not base_url:
         raise ValueError("OPENAI_API_KEY is neither in the environment nor a Colab secret")
     client = OpenAI(api_key=key or "none", base_url=base_url or None, max_retries=5)
-    asked = {"messages": [{"role": "user", "content": prompt}], "temperature": 0}
-    made = client.chat.completions.with_raw_response.create(model=model, **asked)
-    said = Completion.model_validate_json(made.http_response.text).content or ""
-    return said.rpartition("</think>")[2].strip()
+    messages = [{"role": "user", "content": prompt}]
+    create = client.chat.completions.with_raw_response.create
+    response = create(model=model, messages=messages, temperature=0)
+    content = Completion.model_validate_json(response.http_response.text).content or ""
+    return content.rpartition("</think>")[2].strip()
 
 
-def _connect(teacher: Teacher, key: str):
+def _connect(
+    teacher: Teacher, key: str
+) -> tuple[Callable[[Trace, bool], Heard], tuple[type[Exception], ...]]:
     limits = teacher.limits
     settings = {"timeout": limits.timeout_s, "max_retries": limits.retries}
     client = OpenAI(api_key=key, base_url=teacher.base_url or None, **settings)
 
     def ask(trace: Trace, last: bool) -> Heard:
+        instruction = dialect_of(trace).instruction(trace, teacher.reveal_answer)
         fields = {"model": teacher.model, "max_completion_tokens": limits.reply_tokens}
-        fields["messages"] = wire(trace, instruction(trace, teacher.reveal_answer), last)
+        fields["messages"] = wire(trace, instruction, last)
         if trace.tools:
-            fields["tools"] = [SCHEMAS[name] for name in trace.tools]
+            fields["tools"] = trace.tools
             fields["tool_choice"] = "none" if last else "auto"
         # The body itself: the client's own classes trust servers to send what they should.
         create = client.chat.completions.with_raw_response.create
@@ -64,26 +70,33 @@ def _connect(teacher: Teacher, key: str):
 
 def wire(trace: Trace, system: str, last: bool = False) -> list[dict[str, Any]]:
     """The trace's messages in the protocol's words, frames as data URLs; `last` asks to answer."""
-    said = [
-        ("system", system, {}),
-        ("user", [*map(_part, trace.messages(merged=False)[0]["content"])], {}),
+    dialect = dialect_of(trace)
+    question = dialect.messages(trace, merged=False)[0]["content"]
+    messages = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": [*map(_part, question)]},
     ]
-    made = 0
-    for text, functions, answers in rounds(trace):
-        calls, shown = [], []
-        for number, function in enumerate(functions, made):
+    answered = 0
+    for turn in rounds(trace):
+        calls = []
+        frames = []
+        for number, function in enumerate(turn.functions, answered):
             function = function | {"arguments": json.dumps(function["arguments"])}
             calls.append({"id": CALL.format(number), "type": "function", "function": function})
-        if text or calls:
-            said.append(("assistant", text, {"tool_calls": calls} if calls else {}))
-        for tool, told, parts in answers:
-            if tool:
-                said.append(("tool", told, {"tool_call_id": CALL.format(made)}))
-                made += 1
-            shown += map(_part, parts)
-        said += [("user", shown, {})] if shown else []
-    said += [("user", ANSWER_NOW, {})] if last else []
-    return [{"role": role, "content": content, **more} for role, content, more in said]
+        if turn.words or calls:
+            fields = {"tool_calls": calls} if calls else {}
+            messages.append({"role": "assistant", "content": turn.words, **fields})
+        for answer in turn.answers:
+            if answer.tool:
+                fields = {"content": answer.text, "tool_call_id": CALL.format(answered)}
+                messages.append({"role": "tool", **fields})
+                answered += 1
+            frames += map(_part, answer.parts)
+        if frames:
+            messages.append({"role": "user", "content": frames})
+    if last:
+        messages.append({"role": "user", "content": dialect.answer_now})
+    return messages
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +118,8 @@ class Call(BaseModel):
 
     def step(self) -> Step:
         """The call as a step; without a tool where it cannot be read."""
-        given = self.arguments or {}
-        arguments = given if isinstance(given, str) else json.dumps(given)
+        arguments = self.arguments or {}
+        arguments = arguments if isinstance(arguments, str) else json.dumps(arguments)
         return read_call(f'{{"name": {json.dumps(self.name)}, "arguments": {arguments}}}')
 
 
@@ -125,9 +138,13 @@ class Completion(BaseModel):
 
 def read_completion(text: str) -> Heard:
     """The turn in the body of a chat completion, or why there is none; raises ValidationError."""
-    said = Completion.model_validate_json(text)
-    thinking, took = said.reasoning or said.reasoning_content, (said.tokens_in, said.tokens_out)
-    calls, cut = [call.step() for call in said.calls or []], said.finish == "length"
-    why = said.refusal or (said.finish if said.finish == "content_filter" else "")
-    refused, took = f"refused: {why}" if why else "", None if None in took else took
-    return hear(thinking or "", said.content or "", calls, cut, refused, took)
+    completion = Completion.model_validate_json(text)
+    thinking = completion.reasoning or completion.reasoning_content or ""
+    calls = [call.step() for call in completion.calls or []]
+    filtered = completion.finish if completion.finish == "content_filter" else ""
+    reason = completion.refusal or filtered
+    refused = f"refused: {reason}" if reason else ""
+    usage = completion.tokens_in, completion.tokens_out
+    usage = None if None in usage else usage
+    truncated = completion.finish == "length"
+    return hear(thinking, completion.content or "", calls, truncated, refused, usage)

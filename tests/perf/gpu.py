@@ -1,7 +1,7 @@
 """Qwen3-VL-8B of random weights on one GPU: memory and time of training, and of answering.
 
 `python -m tests.perf.gpu` builds the model at its published sizes, in NF4. It needs a GPU, 35 GB of
-disk and some ten minutes; `--tiny` runs the same on any machine with a model of no size, to see
+disk and some ten minutes; `--tiny` runs the same on any machine with a tiny model, to see
 that the script works. Weights do not change what a step costs. Rows go into `outputs/perf.csv`.
 """
 
@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from act2see.checkpoints import load_processor, load_student, unwrapped
 from act2see.encoding import encode, pixels, see
-from act2see.finetune import Recipe, TraceTrainer, adapted, example, pad
+from act2see.finetune import TraceTrainer, adapted, example, pad
 from act2see.interleave import Budget
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import PROFILES
-from act2see.toolbox import Toolbox
+from act2see.recipe import Recipe
+from act2see.student import load_processor, load_student, unwrapped
+from act2see.tools.retrieve import RetrieveFrames
 from act2see.trace import Frame, Question, Step, Trace
 from tests.perf.frames import write
 from tests.perf.interleaving import run
@@ -108,7 +109,7 @@ def training(folder: Path, processor) -> None:
         encoding = encode(trace_of(frames), processor)
         with torch.no_grad():
             features = see(encoding.images, inner, processor)
-        one = pad([example(encoding, features, processor.tokenizer, inner)], 0)
+        one = pad([example(encoding, features, inner)], 0)
         device = inner.device
         given = {k: v.to(device) for k, v in one.items() if k != "frames"}
         seen = {k: v.to(device) for k, v in pixels(encoding.images, processor).items()}
@@ -146,7 +147,7 @@ def answering(model, processor, film: Path) -> None:
         for count in (1, 4, 16):
             questions = [asked.model_copy(update={"id": str(i)}) for i in range(count)]
             budget = Budget(overview_frames=8, max_calls=calls, open_dialogues=count)
-            setting = questions, Toolbox(frames_per_call=4), budget, calls
+            setting = questions, (RetrieveFrames(frames_per_call=4),), budget, calls
 
             def ours(setting=setting):
                 run(QwenPolicy(model, processor, max_new_tokens=64, cache_gb=30), *setting)
@@ -180,7 +181,7 @@ def bandwidth(model, processor) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="a model of no size, on any machine")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model, on any machine")
     tiny = parser.parse_args().tiny
     if not torch.cuda.is_available() and not tiny:
         print("gpu: no GPU here: not measured")

@@ -4,7 +4,6 @@ One dialogue: 32 overview frames of 64 tokens, 6 calls of 4 frames, 24 tokens a 
 (15 M parameters). Many: 32 dialogues of the shipped base, 8 overview frames, 3 calls of 5.
 """
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,18 +11,16 @@ from statistics import median
 
 import torch
 
-from act2see.checkpoints import load_processor, load_student
 from act2see.interleave import Budget, interleave
+from act2see.pocket.making.models import build_model
 from act2see.pocket.questions import pocket_questions
 from act2see.policies.qwen import QwenPolicy
-from act2see.profiles import DATA, PROFILES
-from act2see.toolbox import Toolbox
+from act2see.profiles import PROFILES
+from act2see.student import load_processor, load_student
+from act2see.tools.retrieve import RetrieveFrames
 from act2see.trace import Step
 from tests.perf.report import compare, peak_bytes, record
 from tests.policies.naive import Naive, Scripted
-
-sys.path.insert(0, str(DATA / "pocket"))
-from models import build_model
 
 TOKENS = 24
 BASE = PROFILES["pocket"].student
@@ -48,10 +45,10 @@ class Timed(Scripted):
         return said
 
 
-def run(inner, questions, toolbox, budget, calls):
+def run(inner, questions, tools, budget, calls):
     """What was thought in every turn, by question, and the policy."""
     policy = Timed(inner, {q.id: looks(calls) for q in questions})
-    done = interleave(questions, policy, toolbox, budget)
+    done = interleave(questions, policy, tools, budget)
     return {t.question.id: [s.text for s in t.steps if s.kind == "think"] for t in done}, policy
 
 
@@ -61,7 +58,12 @@ def one_dialogue(folder: Path) -> None:
     torch.manual_seed(0)
     model = build_model(processor, hidden=384, layers=6, heads=6, vision=192).eval()
     questions = pocket_questions("validation", 5, 1, folder)
-    setting = questions, Toolbox(frames_per_call=4), Budget(overview_frames=32, max_calls=6), 6
+    setting = (
+        questions,
+        (RetrieveFrames(frames_per_call=4),),
+        Budget(overview_frames=32, max_calls=6),
+        6,
+    )
     said, turns = {}, []
 
     def ours():
@@ -81,7 +83,7 @@ def one_dialogue(folder: Path) -> None:
 def many_dialogues(folder: Path) -> None:
     processor, model = load_processor(BASE), load_student(BASE, four_bit=False)
     questions = pocket_questions("validation", 6, 32, folder)
-    setting = questions, Toolbox(frames_per_call=5), Budget(open_dialogues=32), 3
+    setting = questions, (RetrieveFrames(frames_per_call=5),), Budget(open_dialogues=32), 3
     said = {}
 
     def ours():
@@ -104,7 +106,7 @@ def memory(folder: Path) -> None:
     def ours():
         policy = QwenPolicy(model, processor, max_new_tokens=TOKENS)
         held[:] = [policy.cache]
-        run(policy, questions, Toolbox(frames_per_call=5), Budget(open_dialogues=32), 3)
+        run(policy, questions, (RetrieveFrames(frames_per_call=5),), Budget(open_dialogues=32), 3)
 
     risen = []
     for _ in range(6):

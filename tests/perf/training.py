@@ -1,6 +1,5 @@
 """A training step against the stock loss, an epoch with frames seen once, and the share of pads."""
 
-import sys
 import tempfile
 from itertools import chain
 from pathlib import Path
@@ -8,13 +7,14 @@ from types import SimpleNamespace
 
 import torch
 
-from act2see.checkpoints import load_processor, load_student, unwrapped
 from act2see.encoding import encode
 from act2see.finetune import TraceTrainer, adapted, arguments, collate, example, see_once
 from act2see.interleave import Budget, interleave
+from act2see.pocket.making.models import build_model
+from act2see.pocket.oracle import OraclePolicy
 from act2see.pocket.questions import pocket_questions
-from act2see.policies.oracle import OraclePolicy
-from act2see.profiles import DATA, PROFILES
+from act2see.profiles import PROFILES
+from act2see.student import load_processor, load_student, unwrapped
 from tests.perf.report import compare, peak_bytes, record
 
 POCKET = PROFILES["pocket"]
@@ -64,7 +64,7 @@ def epoch_of(model, processor, encodings, features, folder: Path):
     trainer = TraceTrainer(
         model=model,
         args=arguments(folder / "run", recipe, False),
-        train_dataset=[example(e, seen, processor.tokenizer, inner) for e, seen in pairs],
+        train_dataset=[example(e, seen, inner) for e, seen in pairs],
         data_collator=lambda e: collate(e, pad, recipe.fed_tokens),
     )
     trainer.current_gradient_accumulation_steps = 1
@@ -75,7 +75,7 @@ def traces_and_padding(folder: Path) -> None:
     """The pocket's own traces: the share of pads in a batch."""
     processor, model = load_processor(POCKET.student), load_student(POCKET.student, four_bit=False)
     questions = pocket_questions("train", 77, 160, folder)
-    done = list(interleave(questions, OraclePolicy(seed=0), POCKET.toolbox, Budget()))
+    done = list(interleave(questions, OraclePolicy(seed=0), POCKET.tools, Budget()))
     encodings = [encode(t, processor) for t in done]
     steps, _ = epoch_of(model, processor, encodings, [[] for _ in done], folder)
     pads = total = 0
@@ -91,15 +91,12 @@ def second_epoch(folder: Path) -> None:
     The vision tower has nearly as many parameters as the language layers, in Qwen3-VL-2B a third;
     32 overview frames as in the profile `paper`, 9 tokens each.
     """
-    sys.path.insert(0, str(DATA / "pocket"))
-    from models import build_model
-
     processor = load_processor(POCKET.student)
     torch.manual_seed(0)
     model = adapted(build_model(processor, hidden=192, layers=5, vision=160), POCKET.recipe)
     questions = pocket_questions("train", 78, 32, folder)
     budget = Budget(overview_frames=32)
-    done = list(interleave(questions, OraclePolicy(seed=0), POCKET.toolbox, budget))
+    done = list(interleave(questions, OraclePolicy(seed=0), POCKET.tools, budget))
     encodings = [encode(t, processor) for t in done]
 
     def look():

@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from act2see.generator import load_generator
 from act2see.pocket.edits import KINDS, edited, sample_edit
 from act2see.pocket.questions import scene_seed
 from act2see.pocket.world import CELL_PX, RGB, WHITE, render, sample_scene
 from act2see.profiles import load_profile
+from act2see.tools.generator import load_generator
 
-POCKET = load_profile("pocket")
+GENERATE = load_profile("imagine").tools[-1]
 PALETTE = {**RGB, "white": WHITE}
 
 
 @pytest.fixture(scope="module")
 def generate():
-    return load_generator(POCKET.generator, POCKET.generator_options)
+    return load_generator(GENERATE.generator, GENERATE.options)
 
 
 def objects(picture: np.ndarray) -> dict[tuple[int, int], tuple[str, np.ndarray]]:
     """Cell -> (colour name, centre in pixels) of what stands there: bright, coloured or white."""
-    found = {}
+    things = {}
     picture = picture.astype(float)
     for row in range(3):
         for column in range(3):
@@ -31,21 +31,23 @@ def objects(picture: np.ndarray) -> dict[tuple[int, int], tuple[str, np.ndarray]
             if ink.sum() >= 40:
                 shade = np.median(cell[ink], axis=0)
                 name = min(PALETTE, key=lambda c: np.abs(np.subtract(PALETTE[c], shade)).sum())
-                found[row, column] = name, np.argwhere(ink).mean(0) + corner
-    return found
+                things[row, column] = name, np.argwhere(ink).mean(0) + corner
+    return things
 
 
 def agree(picture: np.ndarray, truth: np.ndarray, before: np.ndarray) -> dict[str, list[bool]]:
     """Per cell with an object before or after, whether it is as the simulator draws it."""
-    drawn, wanted, old = objects(picture), objects(truth), objects(before)
+    found = objects(picture)
+    wanted = objects(truth)
+    old = objects(before)
     verdicts: dict[str, list[bool]] = {"edited": [], "untouched": []}
     for cell in wanted.keys() | old.keys():
         same = cell in wanted and cell in old and wanted[cell][0] == old[cell][0]
         same = same and np.abs(wanted[cell][1] - old[cell][1]).max() < 0.5
-        right = (cell in drawn) == (cell in wanted)
+        right = (cell in found) == (cell in wanted)
         if right and cell in wanted:
-            near = np.hypot(*(drawn[cell][1] - wanted[cell][1])) <= 4
-            right = drawn[cell][0] == wanted[cell][0] and near
+            near = np.hypot(*(found[cell][1] - wanted[cell][1])) <= 4
+            right = found[cell][0] == wanted[cell][0] and near
         verdicts["untouched" if same else "edited"].append(bool(right))
     return verdicts
 
@@ -91,13 +93,13 @@ def test_a_folder_without_an_editing_pipeline_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model_index\.json"):
         load_generator(str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"no model_index\.json"):
-        load_generator(POCKET.student)
+        load_generator(load_profile("pocket").student)
 
 
 @pytest.mark.parametrize("index", ["{}", '{"_class_name": "NoSuchPipeline"}'])
 def test_a_broken_pipeline_is_named(tmp_path, index):
     (tmp_path / "model_index.json").write_text(index)
-    with pytest.raises(ValueError, match=f"{tmp_path} is no whole pipeline"):
+    with pytest.raises(ValueError, match=f"{tmp_path} is not a whole pipeline"):
         load_generator(str(tmp_path))
 
 

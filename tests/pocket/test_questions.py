@@ -46,20 +46,20 @@ def test_answers_are_what_the_frames_of_the_named_windows_show():
     for question in many(1000):
         scene = sample_scene(question.truth["seed"])
         answer = question.options[question.answer]
-        seen = [
+        frames = [
             scene.facts(low + k / 8)
             for low, high in question.truth["windows"]
             for k in range(int((high - low) * 8))
         ]
         if question.truth["kind"] == "turn":
-            colours = {f.things[question.truth["shape"]][0] for f in seen}
+            colours = {f.things[question.truth["shape"]][0] for f in frames}
             assert answer in colours and len(colours - {"white"}) == 2
         elif question.family in ("moment", "search"):
-            visitors = {f.visitor for f in seen if f.visitor}
+            visitors = {f.visitor for f in frames if f.visitor}
             assert len(visitors) == 1 and answer in visitors.pop()
         elif question.family == "order":
             pair = scene.order_shapes
-            white = [[s for s in pair if f.things[s][0] == "white"] for f in seen]
+            white = [[s for s in pair if f.things[s][0] == "white"] for f in frames]
             first = next((w for w in white if w), [])
             wanted = {0: "neither", 1: first[0] if first else "", 2: "both"}[len(first)]
             assert answer == wanted

@@ -50,14 +50,14 @@ def test_facts_are_what_the_decoded_clip_shows(tmp_path):
         scene = sample_scene(seed)
         path = write(scene, tmp_path / f"{seed}.mp4")
         times = np.sort([*scene.overview_times(), *(e.start_s + 0.25 for e in scene.events)])
-        images, shown = read_frames(path, times)
-        np.testing.assert_allclose(shown, np.floor(times * 8) / 8, atol=1e-6)
-        for image, time_s in zip(images, shown, strict=True):
+        images, times_s = read_frames(path, times)
+        np.testing.assert_allclose(times_s, np.floor(times * 8) / 8, atol=1e-6)
+        for image, time_s in zip(images, times_s, strict=True):
             facts, pixels = scene.facts(float(time_s)), np.asarray(image)
             for colour, place in facts.things.values():
                 row, column = (16 + 32 * cell for cell in PLACES[place])
-                seen = pixels[row - 1 : row + 2, column - 1 : column + 2].mean((0, 1))
-                assert nearest_colour(seen) == colour
+                pixel = pixels[row - 1 : row + 2, column - 1 : column + 2].mean((0, 1))
+                assert nearest_colour(pixel) == colour
             if facts.visitor:
                 assert nearest_colour(pixels[47:50, 47:50].mean((0, 1))) == facts.visitor[1]
             corner = pixels[2:6, 2:6].mean()

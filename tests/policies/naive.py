@@ -2,8 +2,8 @@
 
 import torch
 
+from act2see.dialects import dialect_of
 from act2see.encoding import encode, pixels
-from act2see.interleave import read_reply
 
 
 class Naive:
@@ -21,7 +21,7 @@ class Naive:
         encoding = encode(trace, self.processor, reply_next=True)
         ids = torch.tensor([encoding.ids])
         end = self.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
-        said = self.model.generate(
+        tokens = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=(ids == self.processor.image_token_id).int(),
@@ -31,8 +31,8 @@ class Naive:
             pad_token_id=end,
             **pixels(encoding.images, self.processor),
         )[0, len(encoding.ids) :].tolist()
-        text = self.processor.tokenizer.decode([t for t in said if t != end])
-        return read_reply(text, truncated=said[-1] != end)
+        text = self.processor.tokenizer.decode([t for t in tokens if t != end])
+        return dialect_of(trace).read_reply(text, truncated=tokens[-1] != end)
 
     def force(self, traces):
         return ["Answer: A" for _ in traces]

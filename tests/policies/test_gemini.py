@@ -8,15 +8,16 @@ import pytest
 
 from act2see.interleave import Budget, collect, interleave
 from act2see.policies.gemini import gemini_teacher
-from act2see.policies.remote import Account, Limits
-from act2see.toolbox import Toolbox
-from act2see.trace import read_traces
+from act2see.policies.teacher import Account, Limits
+from act2see.store import read_traces
+from act2see.tools.retrieve import RetrieveFrames
 
 ONCE = Limits(retries=0, timeout_s=20)
 TWICE = Limits(retries=1, retry_delay_s=0.001, timeout_s=20)
 LOOK = {"name": "retrieve_frames", "args": {"start_s": 1, "end_s": 3}, "id": "c1"}
 SIGNATURE = base64.b64encode(b"signed").decode()
 BUDGET = Budget(overview_frames=2, max_calls=2)
+TOOLS = (RetrieveFrames(),)
 
 
 def response(*parts, finish="STOP", **candidate):
@@ -41,7 +42,7 @@ def by_turn(*replies):
 def run(serve, questions, script, limits=ONCE, **options):
     with serve(script) as (url, bodies):
         teacher = gemini_teacher("g", url, limits=limits, **options)
-        return list(interleave(questions, teacher, Toolbox(), BUDGET)), bodies
+        return list(interleave(questions, teacher, TOOLS, BUDGET)), bodies
 
 
 def test_a_dialogue_of_two_turns_with_a_call_and_frames(serve, questions, key):
@@ -129,16 +130,22 @@ def test_a_failure_ends_its_own_dialogue_only(
 
     with serve(script) as (url, bodies):
         teacher = gemini_teacher("g", url, limits=ONCE)
-        traces = collect(tmp_path / "t.jsonl", questions[:4], teacher, Toolbox(), BUDGET)
+        traces = collect(tmp_path / "t.jsonl", questions[:4], teacher, TOOLS, BUDGET)
         assert [t.letter() for t in traces] == ["", "A", "A", "A"]
         assert reason in traces[0].failed and not any(t.failed for t in traces[1:])
         assert len(bodies) == 4
     with serve(lambda body, number: ANSWER) as (url, bodies):
         teacher = gemini_teacher("g", url, limits=ONCE)
-        again = collect(tmp_path / "t.jsonl", questions[:4], teacher, Toolbox(), BUDGET)
+        again = collect(tmp_path / "t.jsonl", questions[:4], teacher, TOOLS, BUDGET)
         assert len(bodies) == 1 and [t.letter() for t in again] == ["A"] * 4
     assert [t.failed != "" for t in read_traces(tmp_path / "t.jsonl")].count(True) == 1
-    for text in ((tmp_path / "t.jsonl").read_text(), caplog.text, repr(teacher), str(traces)):
+    for text in (
+        (tmp_path / "t.jsonl").read_text(),
+        caplog.text,
+        repr(teacher),
+        str(traces),
+        *map(str, traces),
+    ):
         assert key not in text
 
 

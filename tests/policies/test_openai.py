@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from act2see.interleave import NO_CALLS_LEFT, Budget, collect, interleave
+from act2see.dialects.calls import CALLS
+from act2see.interleave import Budget, collect, interleave
 from act2see.policies.openai import ask_judge, openai_teacher, read_completion
-from act2see.policies.remote import Account, Limits
-from act2see.toolbox import Toolbox
-from act2see.trace import read_traces
+from act2see.policies.teacher import Account, Limits
+from act2see.store import read_traces
+from act2see.tools.retrieve import RetrieveFrames
 
 ONCE = Limits(retries=0, timeout_s=20)
 LOOK = '{"start_s": 1, "end_s": 3}'
 BUDGET = Budget(overview_frames=2, max_calls=2)
+TOOLS = (RetrieveFrames(),)
 
 
 def completion(content="", calls=(), finish="stop", usage=(1000, 100), **message):
@@ -43,7 +45,7 @@ def by_turn(*replies):
 def run(serve, questions, script, limits=ONCE, **options):
     with serve(script) as (url, bodies):
         teacher = openai_teacher("m", url, limits=limits, **options)
-        traces = list(interleave(questions, teacher, Toolbox(), BUDGET))
+        traces = list(interleave(questions, teacher, TOOLS, BUDGET))
     order = {q.id: i for i, q in enumerate(questions)}
     return sorted(traces, key=lambda t: order[t.question.id]), bodies
 
@@ -137,17 +139,23 @@ def test_a_failure_ends_its_own_dialogue_only(
         reply = (*reply[:2], json.loads(json.dumps(reply[2]).replace("KEY", key)))
     with serve(first_fails(questions, reply)) as (url, bodies):
         teacher = openai_teacher("m", url, limits=ONCE)
-        traces = collect(tmp_path / "t.jsonl", questions[:4], teacher, Toolbox(), BUDGET)
+        traces = collect(tmp_path / "t.jsonl", questions[:4], teacher, TOOLS, BUDGET)
         assert [t.letter() for t in traces] == ["", "A", "A", "A"]
         assert reason in traces[0].failed and not any(t.failed for t in traces[1:])
         assert len(bodies) == 4
     with serve(lambda body, number: ANSWER) as (url, bodies):
         teacher = openai_teacher("m", url, limits=ONCE)
-        again = collect(tmp_path / "t.jsonl", questions[:4], teacher, Toolbox(), BUDGET)
+        again = collect(tmp_path / "t.jsonl", questions[:4], teacher, TOOLS, BUDGET)
         assert len(bodies) == 1 and [t.letter() for t in again] == ["A"] * 4
     kept = read_traces(tmp_path / "t.jsonl")
     assert len(kept) == 5 and sum(t.failed != "" for t in kept) == 1
-    for text in ((tmp_path / "t.jsonl").read_text(), caplog.text, repr(teacher), str(traces)):
+    for text in (
+        (tmp_path / "t.jsonl").read_text(),
+        caplog.text,
+        repr(teacher),
+        str(traces),
+        *map(str, traces),
+    ):
         assert key not in text
 
 
@@ -176,8 +184,8 @@ def test_a_forced_answer_may_fail_too(serve, questions, key):
 def test_a_spent_budget_of_calls_is_told_in_the_dialogue(serve, questions, key):
     look = completion("", [("retrieve_frames", LOOK)])
     (trace,), bodies = run(serve, questions[:1], lambda body, number: look)
-    assert NO_CALLS_LEFT in [s.text for s in trace.steps] and trace.forced
-    assert bodies[-1]["messages"][-2]["content"] == NO_CALLS_LEFT
+    assert CALLS.no_calls_left in [s.text for s in trace.steps] and trace.forced
+    assert bodies[-1]["messages"][-2]["content"] == CALLS.no_calls_left
 
 
 def test_the_account_is_never_overdrawn(serve, questions, key):
@@ -236,11 +244,11 @@ def test_a_missing_key_is_named(monkeypatch):
 def test_a_server_is_shown_every_frame_of_an_overview_that_is_a_video(serve, questions, key):
     with serve(by_turn(ANSWER)) as (url, bodies):
         budget = replace(BUDGET, overview_frames=3, overview_as_video=True)
-        (trace,) = interleave(questions[:1], openai_teacher("m", url), Toolbox(), budget)
+        (trace,) = interleave(questions[:1], openai_teacher("m", url), TOOLS, budget)
     parts = bodies[0]["messages"][1]["content"]
     assert [p["type"] for p in parts] == ["text", "image_url"] * 3 + ["text"]
-    assert trace.overview_as_video and trace.setting.endswith("overview as video")
-    assert len(trace.messages()[0]["content"]) == 5
+    assert trace.overview_as_video and "overview as video" in trace.setting
+    assert len(CALLS.messages(trace)[0]["content"]) == 5
 
 
 def test_a_judge_replies_without_its_thoughts_and_without_a_key_is_not_asked(serve, monkeypatch):

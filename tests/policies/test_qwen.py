@@ -2,23 +2,20 @@
 
 import gc
 import weakref
-from dataclasses import replace
 
 import pytest
 
 from act2see.encoding import encode
 from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy
-from act2see.profiles import PROFILES
+from tests.conftest import TOOLS
 from tests.policies.naive import Naive, Scripted
-
-TOOLBOX = replace(PROFILES["imagine"].toolbox, generator=lambda frame, prompt: frame)
 
 
 def answered(policy, questions, traces, **budget):
     """Step texts and frame times by question; the teacher's calls are put into its mouth."""
     script = {t.question.id: t.calls() for t in traces}
-    done = interleave(questions, Scripted(policy, script), TOOLBOX, Budget(**budget))
+    done = interleave(questions, Scripted(policy, script), TOOLS, Budget(**budget))
     return {
         t.question.id: [(s.kind, s.text, [f.time_s for f in s.frames]) for s in t.steps]
         for t in done

@@ -1,0 +1,170 @@
+"""Dialect `calls`: chat messages with JSON tool calls, in the model family's own grammar.
+
+Works on `Trace`, a chat template and text. Knows nothing of tools but their schemas, nor of tokens
+but those that open and close an assistant's turn. Qwen3-VL was trained on this form, and
+OpenAI-compatible servers speak it. Our choice; the paper's own form is another dialect.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from act2see.dialects.dialect import Picture, Segment, frame_parts, question_parts, spaced
+from act2see.trace import LETTERS, Reply, Step, Trace
+
+# What stands behind a generation prompt, up to the end of the turn or of the text.
+TURN = re.compile(r"(?<=<\|im_start\|>assistant\n<think>\n)(.+?(?:<\|im_end\|>|\Z))", re.S)
+MAX_NESTED = 50  # brackets opened in a call that is still taken for one
+STUDENT = (
+    "Answer the question about a video. You see some of its frames, each behind its time. Say "
+    "which frame shows what. End with a single line: Answer: and the letter of the right option."
+)
+TEACHER = (
+    "You answer a question about a video. You see some of its frames, each behind its time. Before "
+    "every step think inside <think></think>: which frame shows what, and what is still missing. "
+    "End with a single line: Answer: and the letter of the right option."
+)
+LOOK = " Call a tool where the frames shown do not settle the question, and only there."
+REVEALED = " The right answer is {}) {}. Find in the frames what supports it; never say you knew."
+
+
+class Calls:
+    """Thinking between tags, calls as JSON, frames in the messages of a tool."""
+
+    name = "calls"
+    no_calls_left = "no calls are left: answer now."
+    answer_now = "Look no further. Answer now, with a single line: Answer: and a letter."
+    stops = ()
+
+    def messages(self, trace: Trace, merged: bool = True) -> list[dict[str, Any]]:
+        """The dialogue as chat messages with PIL images; one more turn only adds to the end.
+
+        merged: an overview that is a video stands there in pairs of images, one part each.
+        """
+        messages = [{"role": "user", "content": question_parts(trace, merged)}]
+        for step in trace.steps:
+            if step.kind == "evidence":
+                text = [{"type": "text", "text": step.text}] if step.text else []
+                messages.append({"role": "tool", "content": text + frame_parts(step.frames)})
+                continue
+            if step.kind == "think" or messages[-1]["role"] != "assistant":
+                empty = {"reasoning_content": "", "content": "", "tool_calls": []}
+                messages.append({"role": "assistant", **empty})
+            if step.kind == "think":
+                messages[-1]["reasoning_content"] = step.text
+            elif step.kind == "answer":
+                messages[-1]["content"] += step.text
+            elif step.tool:
+                function = {"name": step.tool, "arguments": step.arguments}
+                messages[-1]["tool_calls"].append({"type": "function", "function": function})
+            else:
+                messages[-1]["content"] += f"<tool_call>\n{step.text}\n</tool_call>"
+        return messages
+
+    def render(
+        self, trace: Trace, template: Callable[..., str], reply_next: bool = False, system: str = ""
+    ) -> tuple[list[Segment], list[Picture]]:
+        """The template's text in segments, and the pictures in order."""
+        text, pictures = _written(self.messages(trace), trace, template, reply_next, system)
+        return segments(text), pictures
+
+    def render_forced(
+        self, trace: Trace, template: Callable[..., str], system: str = ""
+    ) -> tuple[list[Segment], list[Picture]]:
+        """The same up to the `Answer:` that ends the last turn, whatever it called."""
+        messages = self.messages(trace)
+        messages[-1] |= {"content": "Answer:", "tool_calls": []}
+        text, pictures = _written(messages, trace, template, False, system)
+        return segments(text[: text.rindex("<|im_end|>")]), pictures
+
+    def read_reply(self, text: str, truncated: bool = False) -> Reply:
+        """What a chat model said after `<think>`, taken apart.
+
+        >>> CALLS.read_reply("it is red.\\n</think>\\n\\nAnswer: A").answer
+        'Answer: A'
+        """
+        text = text.removeprefix("<think>")
+        thinking, closed, rest = text.partition("</think>")
+        if not closed and "<tool_call>" in text:
+            thinking, rest = text.split("<tool_call>", 1)
+            rest = f"<tool_call>{rest}"
+        raw_calls = re.findall(r"<tool_call>(.*?)(?:</tool_call>|$)", rest, re.S)
+        calls = [read_call(raw) for raw in raw_calls]
+        return Reply(thinking.strip(), calls, "" if calls else rest.strip(), truncated)
+
+    def unreadable(self, text: str) -> str:
+        """What is wrong with the JSON of a call."""
+        try:
+            _json(text)
+        except (ValueError, RecursionError) as error:
+            return f"the call is not JSON: {error}."
+        return 'the call must be {"name": tool, "arguments": {…}}.'
+
+    def instruction(self, trace: Trace, reveal_answer: bool = False) -> str:
+        """What a teacher is told first; the right answer is in it only with `reveal_answer`."""
+        question = trace.question
+        text = TEACHER + LOOK * bool(trace.tools)
+        if reveal_answer and question.answer >= 0:
+            text += REVEALED.format(LETTERS[question.answer], question.options[question.answer])
+        return text
+
+
+CALLS = Calls()
+
+
+def segments(text: str) -> list[Segment]:
+    """A chat text cut at the assistant's turns, each from behind its generation prompt to its end.
+
+    >>> [s.text for s in segments("<|im_start|>assistant\\n<think>\\nhm<|im_end|>") if s.spoken]
+    ['hm<|im_end|>']
+    """
+    parts = TURN.split(text)
+    return [Segment(part, number % 2 == 1) for number, part in enumerate(parts) if part]
+
+
+def read_call(raw: str) -> Step:
+    """The call that a model wrote between its tags; without a tool where it cannot be read.
+
+    >>> read_call('{"name": "retrieve_frames", "arguments": {"start_s": 7}}').arguments
+    {'start_s': 7}
+    """
+    raw = raw.encode("utf-8", "replace").decode()
+    nested = raw.count("[") + raw.count("{")
+    try:
+        call = _json(raw) if nested <= MAX_NESTED else None
+        json.dumps(call, ensure_ascii=False).encode()  # fails for half a character in an escape
+    except ValueError:  # also for a number of over 4,300 digits
+        call = None
+    match {"arguments": {}, **call} if isinstance(call, dict) else None:
+        case {"name": str(name), "arguments": dict(arguments)} if name:
+            return Step(kind="call", tool=name, arguments=arguments)
+    return Step(kind="call", text=raw.strip())
+
+
+def _json(raw: str) -> Any:
+    """What this JSON says. Raises ValueError, also for NaN and Infinity, which JSON lacks."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no number")
+
+    return json.loads(raw, parse_constant=refuse)
+
+
+def _written(
+    messages: list[dict[str, Any]],
+    trace: Trace,
+    template: Callable[..., str],
+    reply_next: bool,
+    system: str,
+) -> tuple[str, list[Picture]]:
+    if system:
+        messages = [{"role": "system", "content": system}, *messages]
+    text = template(
+        spaced(messages),
+        tools=trace.tools or None,
+        tokenize=False,
+        add_generation_prompt=reply_next,
+    )
+    parts = [part for m in messages if isinstance(m["content"], list) for part in m["content"]]
+    return text, [part["image"] for part in parts if part["type"] == "image"]

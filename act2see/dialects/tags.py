@@ -1,0 +1,157 @@
+"""Dialect `tags`: the paper's form. The model asks inside its thinking, in text between tags.
+
+Works on `Trace`, a chat template and text. Knows nothing of tools but their names, nor of tokens.
+The assistant's one turn reads `<think>…<retrieve> query </retrieve><frame>…</frame>…</think>` and
+then `<answer>…</answer>`; the frame between its tags is supplied, everything else is said (as
+reported in a third party's note on the paper, section on the method; the wording around a frame,
+and one form of spaces, are our choice).
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from act2see.dialects.dialect import (
+    PICTURE,
+    Picture,
+    Segment,
+    frame_parts,
+    question_parts,
+    spaced,
+)
+from act2see.trace import LETTERS, Frame, Reply, Step, Trace
+
+OPENED = re.compile(r"<(retrieve|generate)>|</(?:retrieve|generate)>")
+CALL = re.compile(r"<(retrieve|generate)>((?:(?!<(?:retrieve|generate)>).)*?)</\1>", re.S)
+ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.S)
+FORM = (
+    " Think inside <think></think>. Where the frames do not settle the question, stop in the "
+    "middle of a thought and write what picture you want, in words and without a time: <retrieve> "
+    "what it shows </retrieve> for a frame of the video, <generate> what would be different "
+    "</generate> for a hypothetical one. The frame follows between <frame> and </frame>; think on. "
+    "End with <answer> and the letter of the right option </answer>."
+)
+STUDENT = (
+    "Answer the question about a video. You see some of its frames, each behind its time." + FORM
+)
+REVEALED = " The right answer is {}) {}. Find in the frames what supports it; never say you knew."
+HINT = " A person reasoned about this question as follows: {}"
+
+
+class Tags:
+    """Thinking, calls and frames in one turn of the assistant."""
+
+    name = "tags"
+    no_calls_left = "no calls are left: answer now."
+    answer_now = "Look no further. Answer now: <answer> and a letter </answer>."
+    stops = ("</retrieve>", "</generate>", "</answer>")
+
+    def messages(self, trace: Trace, merged: bool = True) -> list[dict[str, Any]]:
+        """The dialogue as chat messages, for a server: what is supplied comes from the user."""
+        messages = [{"role": "user", "content": question_parts(trace, merged)}]
+        for text, frames, spoken in _moves(trace):
+            if spoken:
+                # All that the assistant says between two frames is one message.
+                if messages[-1]["role"] != "assistant":
+                    messages.append({"role": "assistant", "content": ""})
+                messages[-1]["content"] += text
+            else:
+                parts = frame_parts(frames) if frames else [{"type": "text", "text": text}]
+                messages.append({"role": "user", "content": parts})
+        return messages
+
+    def render(
+        self, trace: Trace, template: Callable[..., str], reply_next: bool = False, system: str = ""
+    ) -> tuple[list[Segment], list[Picture]]:
+        """The template's text up to its generation prompt, then the turn, and the pictures."""
+        question = question_parts(trace)
+        opening = [{"role": "user", "content": question}]
+        if system:
+            opening.insert(0, {"role": "system", "content": system})
+        prompt = template(spaced(opening), tokenize=False, add_generation_prompt=True)
+        if not prompt.endswith("<think>\n"):
+            prompt += "<think>\n"
+        segments = [Segment(prompt, False)]
+        pictures = [part["image"] for part in question if part["type"] == "image"]
+        for text, frames, spoken in _moves(trace):
+            if spoken:
+                segments.append(Segment(spaced(text), True))
+                continue
+            supplied = "".join(frame.label() + PICTURE for frame in frames) or spaced(text)
+            segments.append(Segment(f"<frame>{supplied}</frame>\n", False))
+            pictures += [frame.image() for frame in frames]
+        if not reply_next:
+            segments += [Segment("<|im_end|>", True), Segment("\n", False)]
+        return segments, pictures
+
+    def render_forced(
+        self, trace: Trace, template: Callable[..., str], system: str = ""
+    ) -> tuple[list[Segment], list[Picture]]:
+        """The same up to the `<answer>` behind what was thought, whatever the last turn called."""
+        segments, pictures = self.render(trace, template, True, system)
+        return [*segments, Segment("\n</think>\n\n<answer>", False)], pictures
+
+    def read_reply(self, text: str, truncated: bool = False) -> Reply:
+        """What a model said since it was last shown a frame, taken apart.
+
+        >>> TAGS.read_reply("hm. <retrieve> a red disc </retrieve>").calls[0].arguments
+        {'query': 'a red disc'}
+        """
+        text = text.removeprefix("<think>")
+        if opened := OPENED.search(text):
+            call = CALL.match(text, opened.start())
+            thinking = text[: opened.start()].strip()
+            if call:
+                arguments = {"query": call[2].strip()}
+                step = Step(kind="call", tool=call[1], arguments=arguments)
+            else:  # not closed, nested, or closed without being opened
+                step = Step(kind="call", text=text[opened.start() :].strip())
+            return Reply(thinking, [step], "", truncated and not call)
+        thinking, _, rest = text.partition("</think>")
+        stated = [*ANSWER.finditer(text)]
+        if not stated:
+            return Reply(thinking.strip(), [], rest.strip(), truncated)
+        thinking = text[: stated[-1].start()].partition("</think>")[0]
+        return Reply(thinking.strip(), [], f"Answer: {stated[-1][1].strip()}", truncated)
+
+    def unreadable(self, text: str) -> str:
+        """What is wrong with a call between tags."""
+        opened = OPENED.match(text)
+        if not opened or not opened[1]:
+            return "a tag closes a call that was not opened."
+        name = opened[1]
+        return f"the call must be <{name}> query </{name}>, with no other tag in it."
+
+    def instruction(
+        self, trace: Trace, reveal_answer: bool = False, human_reasoning: bool = False
+    ) -> str:
+        """What a teacher is told first; answer and human reasoning are in it only on demand."""
+        question = trace.question
+        text = STUDENT
+        if reveal_answer and question.answer >= 0:
+            text += REVEALED.format(LETTERS[question.answer], question.options[question.answer])
+        if human_reasoning and question.reasoning:
+            text += HINT.format(question.reasoning)
+        return text
+
+
+TAGS = Tags()
+
+
+def _moves(trace: Trace) -> Iterator[tuple[str, list[Frame], bool]]:
+    """Text, frames and whether the assistant said it, move by move."""
+    for step in trace.steps:
+        if step.kind == "think":
+            # A frame ends with a line break, a call begins on a line: one form, read and written.
+            if step.text:
+                yield step.text, [], True
+        elif step.kind == "call":
+            text = step.text
+            if step.tool:
+                text = f"<{step.tool}> {step.arguments.get('query', '')} </{step.tool}>"
+            yield f"\n{text}", [], True
+        elif step.kind == "evidence":
+            yield step.text, step.frames, False
+        else:
+            letter = step.text.removeprefix("Answer:").strip()
+            yield f"\n</think>\n\n<answer> {letter} </answer>", [], True

@@ -1,0 +1,67 @@
+"""Asking a system a data set's questions, once: its traces are found again in a file.
+
+Works on a policy, questions, tools and the names of models. Knows nothing of how the answers are
+scored, nor of which questions follow an answer: a data set says both. The paper does not say how
+its runs were kept: our choice.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from act2see.interleave import Budget, Policy, collect
+from act2see.student import fingerprint
+from act2see.tools.tool import Tool
+from act2see.trace import Question, Trace
+
+FollowUp = Callable[[Sequence[Trace]], list[Question]]
+
+
+def _nothing(traces: Sequence[Trace]) -> list[Question]:
+    return []
+
+
+def answer(
+    policy: Policy,
+    questions: Sequence[Question],
+    tools: Sequence[Tool],
+    budget: Budget,
+    folder: Path,
+    seed: int,
+    models: Sequence[str | Path],
+    follow_up: FollowUp = _nothing,
+) -> list[Trace]:
+    """The policy's traces of these questions in their order, then of those that follow them.
+
+    They are kept in a file in `folder`, of the name that `file_name` gives: run it once more after
+    an interruption and it goes on; run it again when all is there and nothing is asked.
+    seed: that the questions were drawn with. models: folders or hub names of all that answers, base
+    and adapter. follow_up: of a `Dataset`, the questions that come after these traces.
+    Raises as `interleave.collect`.
+    """
+    if not questions:
+        return []
+    path = folder / file_name(policy.name, questions, budget, seed, models)
+    traces = collect(path, questions, policy, tools, budget)
+    following = follow_up(traces)
+    return traces + (collect(path, following, policy, tools, budget) if following else [])
+
+
+def file_name(
+    system: str,
+    questions: Sequence[Question],
+    budget: Budget,
+    seed: int,
+    models: Sequence[str | Path],
+) -> str:
+    """The name of a system's file: source, system, overview frames, seed, and what its models are.
+
+    >>> question = Question(video="v.mp4", text="who comes?")
+    >>> file_name("base", [question], Budget(), 0, ["Qwen/Qwen3-VL-8B-Thinking"])
+    'own-base-8frames-seed0-Qwen--Qwen3-VL-8B-Thinking.jsonl'
+    """
+    # Fingerprints, not paths: an adapter that was trained again lies where the old one did.
+    marks = [fingerprint(model) for model in models]
+    frames = f"{budget.overview_frames}frames"
+    parts = [questions[0].source, system, frames, f"seed{seed}", *marks]
+    # A hub name would otherwise open a folder.
+    return "-".join(parts).replace("/", "--") + ".jsonl"

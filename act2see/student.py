@@ -1,0 +1,173 @@
+"""The student on disk: processor, 4-bit or full base, adapter.
+
+Works on folders or hub names of Qwen3-VL checkpoints. Knows nothing of traces. NF4 with double
+quantisation is QLoRA's; the vision tower and the head stay as they are (our choice).
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from peft import PeftModel
+from transformers import (
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    Qwen2VLImageProcessorPil,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+)
+from transformers.utils import cached_file
+
+ADAPTER = "adapter_config.json"  # the file that makes a folder an adapter
+
+
+class Qwen3VLImageProcessor(Qwen3VLProcessor):
+    """A `Qwen3VLProcessor` that does without a video processor, which needs torchvision."""
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        """The class of an argument; that of none for a video processor that is not there."""
+        if argument_name == "video_processor" and argument is None:
+            return type(None)
+        return super().check_argument_for_proper_class(argument_name, argument)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Tokenizer (with the chat template) and image processor, each in its own file."""
+        self.tokenizer.chat_template = self.chat_template
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+
+def locate(checkpoint: str | Path, file: str = "config.json") -> str:
+    """The checkpoint as a loader takes it: a folder that holds `file`, or a hub name that has it.
+
+    A path, and a text in a path's form, is a folder: absolute, with "." or "~" first, with more
+    than one "/", or with a first part that is a folder here. Any other text is a hub name.
+    Raises FileNotFoundError, naming the text, where there is none.
+    """
+    name = str(checkpoint)
+    folder = Path(checkpoint).expanduser()
+    if (folder / file).is_file():
+        return str(folder)
+    if folder.exists():
+        raise FileNotFoundError(f"{checkpoint} is here, but holds no checkpoint (no {file})")
+    # For a mistyped folder a hub's error speaks of connections and logins: the form decides.
+    local = folder.is_absolute() or name.startswith(".") or isinstance(checkpoint, Path)
+    nested = len(folder.parts) > 2 or (len(folder.parts) == 2 and folder.parent.is_dir())
+    if local or nested:
+        raise FileNotFoundError(f"{checkpoint}: there is no such folder; correct the path")
+    try:
+        # What is cached needs no network: without one, the hub is tried for half a minute.
+        if not isinstance(try_to_load_from_cache(name, file), str):
+            cached_file(name, file)
+    except (OSError, HFValidationError) as error:
+        # "outputs/none" has both forms, so that the reader has to hear both.
+        raise FileNotFoundError(
+            f"{checkpoint}: it is neither a folder here nor a model that the hub hands out or that "
+            f"is cached; correct it, or connect to the hub ({str(error).splitlines()[0]})"
+        ) from error
+    return name
+
+
+def load_processor(checkpoint: str | Path) -> Qwen3VLImageProcessor:
+    """The processor of a Qwen3-VL checkpoint: tokenizer, chat template, PIL images.
+
+    Raises as `locate`.
+    """
+    place = locate(checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    images = Qwen2VLImageProcessorPil.from_pretrained(place)
+    return Qwen3VLImageProcessor(images, tokenizer, None, chat_template=tokenizer.chat_template)
+
+
+def load_student(
+    checkpoint: str | Path, adapter: str | Path = "", four_bit: bool = True
+) -> PreTrainedModel | PeftModel:
+    """The student ready to answer: base in NF4, or as it is, with an adapter where one is named.
+
+    Raises as `locate` and `check_adapter`.
+    """
+    place = locate(checkpoint)
+    if adapter:
+        check_adapter(Path(adapter), place)
+    options = {"device_map": {"": "cuda" if torch.cuda.is_available() else "cpu"}}
+    if four_bit:
+        # Four fifths of an 8B model are language matrices: exact eyes and head cost little.
+        exact = ["model.visual", "lm_head"]
+        options["quantization_config"] = BitsAndBytesConfig(**nf4(), llm_int8_skip_modules=exact)
+    model = Qwen3VLForConditionalGeneration.from_pretrained(place, dtype=compute_dtype(), **options)
+    return PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
+
+
+def nf4() -> dict:
+    """Fields of a bitsandbytes configuration, of transformers or diffusers, for 4 bits a weight."""
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": compute_dtype(),
+    }
+
+
+def compute_dtype() -> torch.dtype:
+    """What this machine computes in: bfloat16, on older GPUs float16, without a GPU float32."""
+    if not torch.cuda.is_available():
+        return torch.float32
+    # An older GPU says that it can, and emulates bfloat16, which is slow.
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
+def unwrapped(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The Qwen3-VL model itself, adapters left in place inside it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def fingerprint(checkpoint: str | Path) -> str:
+    """What tells one base from another: a hub name, or a digest of a folder's weight files."""
+    folder = Path(checkpoint).expanduser()
+    if not folder.is_dir():
+        return str(checkpoint)
+    digest = hashlib.sha256()
+    # A pipeline's weights lie in folders inside. Only the first 4 MB: 16 GB would take a minute.
+    for file in sorted(folder.rglob("*.safetensors")):
+        with file.open("rb") as weights:
+            digest.update(weights.read(1 << 22) + str(file.stat().st_size).encode())
+    return digest.hexdigest()[:16]
+
+
+def find_adapter(adapter: str, *runs: Path) -> Path:
+    """The folder of the adapter named, or else what notebook 03 left in the first run that has one.
+
+    runs: folders of runs, such as `outputs/pocket`.
+    Raises FileNotFoundError, which says where an adapter was looked for and what to do.
+    """
+    trained = [run / "finetune" / "adapter" for run in runs]
+    folders = [Path(adapter).expanduser()] if adapter else trained
+    folder = next((folder for folder in folders if (folder / ADAPTER).is_file()), None)
+    if folder is None:
+        raise FileNotFoundError(
+            f"there is no adapter in {' or '.join(dict.fromkeys(map(str, folders)))} (no "
+            f"{ADAPTER}): run notebook 03, or set `adapter` to a folder that holds one"
+        )
+    return folder
+
+
+def check_adapter(adapter: Path, checkpoint: str | Path) -> None:
+    """Raise FileNotFoundError where the folder holds no adapter, ValueError where it is for another
+    base than `checkpoint`. Its `revision` is the fingerprint of a base that is a folder.
+    """
+    if not (adapter / ADAPTER).is_file():
+        raise FileNotFoundError(f"{adapter} holds no adapter (no {ADAPTER})")
+    fields = json.loads((adapter / ADAPTER).read_text())
+    name = fields["base_model_name_or_path"]
+    origin = fields["revision"] or name
+    base = fingerprint(checkpoint)
+    if origin != base:
+        raise ValueError(
+            f"{adapter} is for {name} ({origin}); {checkpoint} ({base}) is another base"
+        )

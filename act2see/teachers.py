@@ -1,0 +1,35 @@
+"""The teacher of a name: the pocket world's oracle, Gemini, or a model on a server.
+
+Works on names. Knows nothing of what is asked. Each is imported when it is asked for, since it
+needs libraries that the others do not. Our choice.
+"""
+
+from math import inf
+
+from act2see.interleave import Policy
+
+
+def load_teacher(
+    name: str, base_url: str = "", seed: int = 0, mistakes: float = 0.0, **account: float
+) -> Policy:
+    """The teacher of this name: `oracle`, a Gemini model, or one of an OpenAI-compatible server.
+
+    base_url: of the server, "" for the maker's own; with one, any model is asked in OpenAI's way.
+    seed, mistakes: of the oracle. account: fields of `Account`, `budget_usd` 0 for no limit.
+    Raises ValueError where a key is needed and neither environment nor Colab's store has one.
+    """
+    if name == "oracle":
+        from act2see.pocket.oracle import MISTAKES, OraclePolicy
+
+        label = f"oracle, seed {seed}, mistakes {mistakes:g}"
+        return OraclePolicy(seed=seed, name=label, **dict.fromkeys(MISTAKES[1:], mistakes))
+    from act2see.policies.teacher import Account
+
+    spending = Account(**account | {"budget_usd": account.get("budget_usd") or inf})
+    if name.startswith("gemini") and not base_url:
+        from act2see.policies.gemini import gemini_teacher
+
+        return gemini_teacher(name, account=spending)
+    from act2see.policies.openai import openai_teacher
+
+    return openai_teacher(name, base_url, account=spending)

@@ -1,0 +1,215 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from act2see.datasets import (
+    DATASETS,
+    TENTHS,
+    Dataset,
+    choices,
+    egonormia,
+    load_questions,
+    tenth,
+    vcr_bench,
+    vitib,
+)
+from act2see.pocket.world import sample_scene, write_clip
+from act2see.statistics import trivial_traces
+from act2see.trace import Question
+from tests.datasets import outside
+from tests.datasets.test_causalvqa import folder as causal_folder  # noqa: F401
+from tests.datasets.test_egonormia import RECORD as NORM
+from tests.datasets.test_minerva import RECORD
+from tests.datasets.test_social_genome import folder as social_folder  # noqa: F401
+from tests.datasets.test_video_mme import RECORDS as MME
+
+NAMES = [f"abcdefghi{i:02}" for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """MINERVA, Video-MME and a set of somebody's own, on twelve videos; the last is missing."""
+    folder = tmp_path_factory.mktemp("published")
+    write_clip(sample_scene(5), folder / f"{NAMES[0]}.mp4")
+    for name in NAMES[1:-1]:
+        (folder / f"{name}.mp4").symlink_to(folder / f"{NAMES[0]}.mp4")
+    rows = [RECORD | {"key": f"{n}:{i}", "video_id": n} for n in NAMES for i in (1, 2)]
+    (folder / "minerva.json").write_text(json.dumps(rows))
+    rows = [MME[0] | {"question_id": n, "videoID": n} for n in NAMES]
+    (folder / "video_mme.json").write_text(json.dumps(rows))
+    rows = [{"video": n, "text": "What falls?", "options": ["a", "b"], "answer": 1} for n in NAMES]
+    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_a_set_from_outside_goes_the_same_way(records, monkeypatch):
+    assert len(Path(outside.__file__).read_text().splitlines()) <= 25
+    monkeypatch.setitem(DATASETS, "mine", outside.MINE)
+    path = records / "mine.jsonl"
+    splits = {s: load_questions("mine", s, 0, 99, path).questions for s in TENTHS}
+    assert sorted(len(questions) for questions in splits.values()) == [1, 1, 9]
+    dataset = DATASETS["mine"]
+    assert not dataset.simulated and not dataset.judged and dataset.score_steps is None
+    traces = trivial_traces(splits["train"])["always_b"]
+    assert dataset.scorer()("b", traces, "p").accuracy.tolist() == [1, 1]
+    assert [q.id for q in dataset.follow_up(traces)] == [f"{q.id}/sure" for q in splits["train"]]
+
+
+def test_a_world_from_outside_draws_what_it_is_asked_for(tmp_path, monkeypatch):
+    def draw(split, seed, count, folder, families=("left",)):
+        return [Question(video=f"{folder}/{i}", text="?", family=families[0]) for i in range(count)]
+
+    world = Dataset("maze", draw=draw, families=("left", "right"))
+    monkeypatch.setitem(DATASETS, "maze", world)
+    families = [
+        load_questions("maze", "test", 0, 1, tmp_path, families=f).questions[0].family
+        for f in ((), ("right",))
+    ]
+    assert families == ["left", "right"] and world.simulated
+    with pytest.raises(ValueError, match="family is 'static'; it must be one of: left, right"):
+        load_questions("maze", "test", 0, 1, tmp_path, families=("static",))
+
+
+def test_a_set_has_records_or_draws_its_own():
+    for functions in ({}, {"load": print, "draw": print}):
+        with pytest.raises(
+            ValueError, match=r"My questions: load is .*; one of them must be given"
+        ):
+            Dataset("My questions", **functions)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_entry_can_be_scored_and_shown(name):
+    dataset = DATASETS[name]
+    assert dataset.title and callable(dataset.scorer(judge=str))
+    assert dataset.simulated == (dataset.load is None)
+    assert set(dataset.controls) <= set(dataset.families)
+    assert dataset.judged or dataset.score_steps is None
+
+
+def test_benchmarks_have_the_titles_of_the_published_table():
+    published = Path(__file__).parents[2] / "data" / "paper" / "benchmarks.csv"
+    titles = {line.partition(",")[0] for line in published.read_text().splitlines()[1:]}
+    assert titles == {d.title for d in DATASETS.values() if not d.trains}
+
+
+def test_splits_of_a_source_share_no_video_and_cover_it(records):
+    path = records / "minerva.json"
+    splits = {s: load_questions("minerva", s, 0, 99, path) for s in TENTHS}
+    videos = {s: {q.video for q in loaded.questions} for s, loaded in splits.items()}
+    assert sum(map(len, videos.values())) == len(set().union(*videos.values())) == 11
+    assert sum(len(loaded.questions) for loaded in splits.values()) == 22
+    assert all(list(loaded.missing) == ["abcdefghi11.mp4"] for loaded in splits.values())
+    assert set().union(*TENTHS.values()) == set(range(10))
+    assert all(tenth(q) in TENTHS["train"] for q in splits["train"].questions)
+
+
+def test_a_seed_draws_questions_and_a_larger_count_only_adds(records):
+    path = records / "minerva.json"
+    few, many, again, other = (
+        [q.id for q in load_questions("minerva", "train", seed, count, path).questions]
+        for seed, count in ((0, 3), (0, 9), (0, 9), (1, 9))
+    )
+    assert many[:3] == few and again == many and other != many
+
+
+def test_the_draw_is_the_one_that_earlier_runs_were_made_with(records):
+    questions = load_questions("video_mme", "test", 7, 4, records / "video_mme.json").questions
+    assert [q.id for q in questions] == [NAMES[i] for i in (1, 5, 9, 10)]
+    questions = load_questions("minerva", "train", 7, 5, records / "minerva.json").questions
+    assert [q.id for q in questions] == [f"{NAMES[i]}:2" for i in (9, 6, 7, 4, 0)]
+
+
+def test_a_benchmark_is_for_testing_only(records):
+    path = records / "video_mme.json"
+    assert len(load_questions("video_mme", "test", 0, 99, path).questions) == 11
+    with pytest.raises(ValueError, match=r"source of train is 'video_mme'; .*: pocket, minerva"):
+        load_questions("video_mme", "train", 0, 99, path)
+    with pytest.raises(ValueError, match=r"source of test is 'mine'; .* social_genome, video_mme"):
+        load_questions("mine", "test", 0, 99, path)
+    with pytest.raises(ValueError, match=r"split is 'dev'; it must be one of: validation, test,"):
+        load_questions("minerva", "dev", 0, 99, path)
+    with pytest.raises(FileNotFoundError, match=r"is not a file; .* the records of Video-MME"):
+        load_questions("video_mme", "test", 0, 99, records)
+
+
+def test_options_and_families_reach_only_the_set_that_has_them(records):
+    path = records / "video_mme.json"
+    (records / f"{NAMES[3]}.srt").write_text("1\n00:00:01,500 --> 00:00:02,000\nLook\n")
+    options = {"subtitles": records, "families": ("static",)}
+    questions = load_questions("video_mme", "test", 0, 99, path, **options).questions
+    assert [q.truth["videoID"] for q in questions if q.truth["spoken"]] == [NAMES[3]]
+    with pytest.raises(TypeError, match="subtitles"):
+        load_questions("minerva", "test", 0, 9, records / "minerva.json", subtitles=records)
+
+
+def test_pocket_questions_are_drawn_into_the_folder(tmp_path):
+    questions, missing = load_questions("pocket", "test", 3, 4, tmp_path)
+    assert [q.source for q in questions] == ["pocket"] * 4 and not missing
+    assert [q.family for q in questions] == ["static", "moment", "search", "order"]
+    assert len(list(tmp_path.glob("*.mp4"))) == 4
+    (other,) = load_questions("pocket", "test", 3, 1, tmp_path, families=["order"]).questions
+    assert other.family == "order"
+
+
+def test_the_pocket_world_reads_no_records_and_some_questions_are_needed(tmp_path):
+    with pytest.raises(ValueError, match=r"minerva\.json"):
+        load_questions("pocket", "train", 0, 3, tmp_path / "minerva.json")
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        load_questions("pocket", "train", 0, 0, tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_causalvqa_asks_for_the_right_to_train(causal_folder):  # noqa: F811
+    path = causal_folder / "debug.csv"
+    with pytest.raises(ValueError, match=r"may_train is False; .*evaluation only.*may_train=True"):
+        load_questions("causalvqa", "train", 0, 9, path)
+    assert load_questions("causalvqa", "test", 0, 9, path).missing == {}
+    counts = [len(load_questions("causalvqa", s, 0, 9, path, True).questions) for s in TENTHS]
+    assert sorted(counts) == [0, 0, 8]
+    split = ("validation", "test", "train")[counts.index(8)]
+    questions = load_questions("causalvqa", split, 4, 4, path, True).questions
+    assert sorted(q.id[-1] for q in questions) == ["1", "1", "2", "2"]
+    assert len({q.id[:-2] for q in questions}) == 2
+
+
+def test_social_genome_takes_its_trims_from_the_folder_of_its_records(social_folder):  # noqa: F811
+    path = social_folder / "qa_test.json"
+    loaded = [load_questions("social_genome", split, 0, 9, path) for split in TENTHS]
+    starts_s = [q.truth["start_s"] for questions, _ in loaded for q in questions]
+    assert starts_s == [12.5]
+
+
+def test_metrics_are_the_benchmarks_own():
+    assert DATASETS["minerva"].scorer() is choices.scores
+    assert DATASETS["vitib"].scorer() is vitib.scores
+    assert DATASETS["egonormia"].scorer(judge=str) is egonormia.scores
+
+
+def test_vcr_bench_needs_a_judge():
+    with pytest.raises(ValueError, match=r"judge is None; .* VCR-Bench: name a judge_model"):
+        DATASETS["vcr_bench"].scorer()
+    score = DATASETS["vcr_bench"].scorer(judge=str)
+    assert score.func is vcr_bench.scores and score.keywords == {"judge": str}
+
+
+def test_egonormia_asks_on_and_the_others_do_not():
+    question = Question(
+        video="v", text="?", options=[*"vwxyz"], answer=2, family="action", truth=NORM
+    )
+    traces = trivial_traces([question])["always_b"]
+    questions = DATASETS["egonormia"].follow_up(traces)
+    assert [q.family for q in questions] == ["justification", "sensible"]
+    later = trivial_traces(questions[:1])["always_b"]
+    assert DATASETS["egonormia"].follow_up(later) == []
+    others = [d for name, d in DATASETS.items() if name != "egonormia"]
+    assert all(d.follow_up(traces) == [] for d in others)
+
+
+def test_data_sets_load_no_model_library():
+    code = "import sys, act2see.datasets; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert not {"torch", "transformers", "matplotlib"} & set(modules.decode().split())
