@@ -4,7 +4,8 @@ A small model of the class that BLIP-2's retriever has: it gives a frame a few v
 one, and their largest cosine says whether the sentence is true of the frame. First the vision tower
 alone learns to name what stands in each cell; then the rest learns from frames of `pretrain` scenes
 and every sentence that may describe one, whose truth the simulation knows. An interrupted run goes
-on from its last checkpoint. Does not know traces or tools. Sizes and recipe are our choice.
+on from its last checkpoint. Works on scenes of the split `pretrain`. Does not know traces or tools.
+No such model ships yet. Sizes and recipe are our choice.
 """
 
 import io
@@ -122,7 +123,9 @@ def draw_frames(rng: Rng) -> tuple[list[Image.Image], list[Facts]]:
     return pictures, facts
 
 
-def draw_batch(step: int, images, tokenizer, seed: int) -> Batch:
+def draw_batch(
+    step: int, images: BlipImageProcessorPil, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> Batch:
     """What is learned from in a step: frames, all sentences, and pairs of them."""
     rng = np.random.default_rng([seed, 1, step])
     pictures, facts = draw_frames(rng)
@@ -189,7 +192,7 @@ def build_model(
     return model
 
 
-def open_eyes(eye: Blip2VisionModel, images, seed: int) -> None:
+def open_eyes(eye: Blip2VisionModel, images: BlipImageProcessorPil, seed: int) -> None:
     """Teach the vision tower, in place, what stands in each of a frame's cells."""
     eye.requires_grad_(True)
     rng = np.random.default_rng([seed, 2])
