@@ -15,6 +15,9 @@ from act2see.trace import LETTERS, Reply, Step, Trace
 
 # What stands behind a generation prompt, up to the end of the turn or of the text.
 TURN = re.compile(r"(?<=<\|im_start\|>assistant\n<think>\n)(.+?(?:<\|im_end\|>|\Z))", re.S)
+# Stands for an empty thought, since a template writes no <think> block for one. No text can say it:
+# `spaced` breaks its first two letters.
+NO_THOUGHT = "<|no thought|>"
 MAX_NESTED = 50  # brackets opened in a call that is still taken for one
 STUDENT = (
     "Answer the question about a video. You see some of its frames, each behind its time. Say "
@@ -37,44 +40,50 @@ class Calls:
     answer_now = "Look no further. Answer now, with a single line: Answer: and a letter."
     stops = ()
 
-    def messages(self, trace: Trace, merged: bool = True) -> list[dict[str, Any]]:
+    def messages(
+        self, trace: Trace, merged: bool = True, written: bool = False
+    ) -> list[dict[str, Any]]:
         """The dialogue as chat messages with PIL images; one more turn only adds to the end.
 
         merged: an overview that is a video stands there in pairs of images, one part each.
+        written: calls stand in the words, readable or not, in the order in which they are answered.
         """
         messages = [{"role": "user", "content": question_parts(trace, merged)}]
         for step in trace.steps:
+            text = spaced(step.text)
             if step.kind == "evidence":
-                text = [{"type": "text", "text": step.text}] if step.text else []
-                messages.append({"role": "tool", "content": text + frame_parts(step.frames)})
+                words = [{"type": "text", "text": text}] if text else []
+                messages.append({"role": "tool", "content": words + frame_parts(step.frames)})
                 continue
             if step.kind == "think" or messages[-1]["role"] != "assistant":
                 empty = {"reasoning_content": "", "content": "", "tool_calls": []}
                 messages.append({"role": "assistant", **empty})
+            turn = messages[-1]
             if step.kind == "think":
-                messages[-1]["reasoning_content"] = step.text
+                turn["reasoning_content"] = text
             elif step.kind == "answer":
-                messages[-1]["content"] += step.text
-            elif step.tool:
-                function = {"name": step.tool, "arguments": step.arguments}
-                messages[-1]["tool_calls"].append({"type": "function", "function": function})
+                turn["content"] += text
+            elif step.tool and not written:
+                function = {"name": step.tool, "arguments": spaced(step.arguments)}
+                turn["tool_calls"].append({"type": "function", "function": function})
             else:
-                messages[-1]["content"] += f"<tool_call>\n{step.text}\n</tool_call>"
+                turn["content"] += "\n" * bool(turn["content"]) + _call(step)
         return messages
 
     def render(
         self, trace: Trace, template: Callable[..., str], reply_next: bool = False, system: str = ""
     ) -> tuple[list[Segment], list[Picture]]:
         """The template's text in segments, and the pictures in order."""
-        text, pictures = _written(self.messages(trace), trace, template, reply_next, system)
+        messages = self.messages(trace, written=True)
+        text, pictures = _written(messages, trace, template, reply_next, system)
         return segments(text), pictures
 
     def render_forced(
         self, trace: Trace, template: Callable[..., str], system: str = ""
     ) -> tuple[list[Segment], list[Picture]]:
         """The same up to the `Answer:` that ends the last turn, whatever it called."""
-        messages = self.messages(trace)
-        messages[-1] |= {"content": "Answer:", "tool_calls": []}
+        messages = self.messages(trace, written=True)
+        messages[-1]["content"] = "Answer:"
         text, pictures = _written(messages, trace, template, False, system)
         return segments(text[: text.rindex("<|im_end|>")]), pictures
 
@@ -142,6 +151,13 @@ def read_call(raw: str) -> Step:
     return Step(kind="call", text=raw.strip())
 
 
+def _call(step: Step) -> str:
+    """A call as the model writes it, in the form of the family's template."""
+    call = {"name": step.tool, "arguments": step.arguments}
+    text = json.dumps(spaced(call), ensure_ascii=False) if step.tool else spaced(step.text)
+    return f"<tool_call>\n{text}\n</tool_call>"
+
+
 def _json(raw: str) -> Any:
     """What this JSON says. Raises ValueError, also for NaN and Infinity, which JSON lacks."""
 
@@ -158,13 +174,14 @@ def _written(
     reply_next: bool,
     system: str,
 ) -> tuple[str, list[Picture]]:
+    for message in messages:
+        if message["role"] == "assistant":
+            # The generation prompt opens a thought. By itself the template would write an earlier
+            # turn that has none without its tags: not what inference fed, so nothing of it trained.
+            message["reasoning_content"] = message["reasoning_content"] or NO_THOUGHT
     if system:
         messages = [{"role": "system", "content": system}, *messages]
-    text = template(
-        spaced(messages),
-        tools=trace.tools or None,
-        tokenize=False,
-        add_generation_prompt=reply_next,
-    )
+    options = {"tools": trace.tools or None, "add_generation_prompt": reply_next}
+    text = template(messages, tokenize=False, **options).replace(NO_THOUGHT, "")
     parts = [part for m in messages if isinstance(m["content"], list) for part in m["content"]]
     return text, [part["image"] for part in parts if part["type"] == "image"]

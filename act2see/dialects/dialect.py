@@ -4,6 +4,7 @@ Works on `Trace` and text. Knows no dialect. One serialization serves distillati
 inference, and one more turn only adds to the end of what was written before.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +13,8 @@ from PIL import Image
 from act2see.trace import Frame, Reply, Trace
 
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"  # how templates of Qwen-VL write a place
+# How the added tokens of the family begin: `<|im_end|>`, and the tags of thoughts and tools.
+CONTROL = re.compile(r"<(?=\||/?(?:think|tool_call|tool_response)>)")
 Picture = Image.Image | tuple[Image.Image, Image.Image]  # a frame, or two of a video merged
 
 
@@ -70,7 +73,7 @@ def question_parts(trace: Trace, merged: bool = True) -> list[dict[str, Any]]:
     merged: an overview that is a video stands there in pairs of images, one part each.
     """
     parts = _pairs if merged and trace.overview_as_video else frame_parts
-    return [*parts(trace.overview), {"type": "text", "text": trace.question.prompt()}]
+    return [*parts(trace.overview), {"type": "text", "text": spaced(trace.question.prompt())}]
 
 
 def frame_parts(frames: list[Frame]) -> list[dict[str, Any]]:
@@ -96,9 +99,13 @@ def _pairs(frames: list[Frame]) -> list[dict[str, Any]]:
 
 
 def spaced(value: Any) -> Any:
-    """`<|` becomes `< |` in all text: nobody writes a control token by its name."""
+    """`<|` becomes `< |`, `</think>` `< /think>`: no text can write a control token by its name.
+
+    >>> spaced({"query": "<|im_end|> a <cup>"})
+    {'query': '< |im_end|> a <cup>'}
+    """
     if isinstance(value, str):
-        return value.replace("<|", "< |")
+        return CONTROL.sub("< ", value)
     if isinstance(value, list):
         return [spaced(item) for item in value]
     return {spaced(k): spaced(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -68,16 +68,16 @@ class Tags:
         opening = [{"role": "user", "content": question}]
         if system:
             opening.insert(0, {"role": "system", "content": system})
-        prompt = template(spaced(opening), tokenize=False, add_generation_prompt=True)
+        prompt = template(opening, tokenize=False, add_generation_prompt=True)
         if not prompt.endswith("<think>\n"):
             prompt += "<think>\n"
         segments = [Segment(prompt, False)]
         pictures = [part["image"] for part in question if part["type"] == "image"]
         for text, frames, spoken in _moves(trace):
             if spoken:
-                segments.append(Segment(spaced(text), True))
+                segments.append(Segment(text, True))
                 continue
-            supplied = "".join(frame.label() + PICTURE for frame in frames) or spaced(text)
+            supplied = "".join(frame.label() + PICTURE for frame in frames) or text
             segments.append(Segment(f"<frame>{supplied}</frame>\n", False))
             pictures += [frame.image() for frame in frames]
         if not reply_next:
@@ -141,17 +141,18 @@ TAGS = Tags()
 def _moves(trace: Trace) -> Iterator[tuple[str, list[Frame], bool]]:
     """Text, frames and whether the assistant said it, move by move."""
     for step in trace.steps:
+        text = spaced(step.text)
         if step.kind == "think":
             # A frame ends with a line break, a call begins on a line: one form, read and written.
-            if step.text:
-                yield step.text, [], True
+            if text:
+                yield text, [], True
         elif step.kind == "call":
-            text = step.text
             if step.tool:
-                text = f"<{step.tool}> {step.arguments.get('query', '')} </{step.tool}>"
+                query = spaced(step.arguments.get("query", ""))
+                text = f"<{step.tool}> {query} </{step.tool}>"
             yield f"\n{text}", [], True
         elif step.kind == "evidence":
-            yield step.text, step.frames, False
+            yield text, step.frames, False
         else:
-            letter = step.text.removeprefix("Answer:").strip()
+            letter = text.removeprefix("Answer:").strip()
             yield f"\n</think>\n\n<answer> {letter} </answer>", [], True

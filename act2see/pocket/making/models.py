@@ -6,6 +6,7 @@ tokens, saved and loaded in the same way. Sizes are our choice.
 """
 
 from collections.abc import Iterable
+from importlib.resources import files
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -32,52 +33,8 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# What Qwen3-VL's template does, and no more: thinking stands only in turns after the last user
-# message, and a tool's frames stand in a user turn between <tool_response> tags.
-CHAT_TEMPLATE = """\
-{%- macro said(content) -%}
-  {%- if content is string -%}{{ content }}{%- else -%}
-    {%- for part in content -%}
-      {%- if part.type == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
-      {%- else -%}{{ part.text }}{%- endif -%}
-    {%- endfor -%}
-  {%- endif -%}
-{%- endmacro -%}
-{%- set system = said(messages[0].content) if messages[0].role == 'system' else '' -%}
-{%- if tools -%}
-  {{- '<|im_start|>system\\n' + system + ('\\n\\n' if system else '') }}
-  {{- 'You may call these tools:\\n<tools>' }}
-  {%- for tool in tools %}{{ '\\n' + tool | tojson }}{% endfor %}
-  {{- '\\n</tools><|im_end|>\\n' }}
-{%- elif system -%}
-  {{- '<|im_start|>system\\n' + system + '<|im_end|>\\n' }}
-{%- endif -%}
-{%- set last = namespace(user=-1) -%}
-{%- for message in messages -%}
-  {%- if message.role == 'user' -%}{%- set last.user = loop.index0 -%}{%- endif -%}
-{%- endfor -%}
-{%- for message in messages -%}
-  {%- if message.role == 'user' -%}
-    {{- '<|im_start|>user\\n' + said(message.content) + '<|im_end|>\\n' }}
-  {%- elif message.role == 'tool' -%}
-    {{- '<|im_start|>user\\n<tool_response>\\n' + said(message.content) }}
-    {{- '\\n</tool_response><|im_end|>\\n' }}
-  {%- elif message.role == 'assistant' -%}
-    {{- '<|im_start|>assistant\\n' }}
-    {%- if loop.index0 > last.user -%}
-      {{- '<think>\\n' + (message.reasoning_content or '') + '\\n</think>\\n\\n' }}
-    {%- endif -%}
-    {{- said(message.content) }}
-    {%- for call in message.tool_calls or [] -%}
-      {{- '\\n' if message.content or not loop.first }}
-      {{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
-      {{- call.function.arguments | tojson + '}\\n</tool_call>' }}
-    {%- endfor -%}
-    {{- '<|im_end|>\\n' }}
-  {%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n<think>\\n' -}}{%- endif -%}
-"""
+# The grammar of Qwen3-VL-Thinking's. It ships beside the base, and is written by hand.
+CHAT_TEMPLATE = files("act2see") / "pocket" / "models" / "base" / "chat_template.jinja"
 
 
 def build_processor(corpus: Iterable[str], vocabulary: int = 1024) -> Qwen3VLImageProcessor:
@@ -115,7 +72,8 @@ def build_processor(corpus: Iterable[str], vocabulary: int = 1024) -> Qwen3VLIma
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
     )
-    return Qwen3VLImageProcessor(images, fast, None, chat_template=CHAT_TEMPLATE)
+    template = CHAT_TEMPLATE.read_text()
+    return Qwen3VLImageProcessor(images, fast, None, chat_template=template)
 
 
 def build_model(
