@@ -62,8 +62,12 @@ adapters: .venv/installed ## train the shipped adapters anew, into act2see/pocke
 	cp outputs/adapters/pocket/adapter/* act2see/pocket/models/adapter/
 	cp outputs/adapters/imagine/adapter/* act2see/pocket/models/imagine/
 
-picture: .venv/installed ## draw the picture that opens the README, into figures/
+picture: .venv/installed ## draw the pictures of the README, into figures/
 	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m act2see.pocket.making.picture figures
+	$(BIN)/python -c 'import json, pandas; from act2see import figures, findings; \
+	    table = findings.published_comparisons(pandas.read_csv("data/paper/tables.csv")); \
+	    credit = json.load(open("data/paper/sources.json"))["paper"]; \
+	    figures.save(figures.published_gains(table, credit), "figures/paper_gains")'
 
 # bitsandbytes has wheels for macOS 14 and newer. All extras at once: what suits all suits each.
 platforms: ## ask the index for wheels of all dependencies on other platforms (needs uv)

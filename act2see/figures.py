@@ -84,6 +84,42 @@ def beside_the_paper(published: DataFrame, own: DataFrame) -> Figure:
     return figure
 
 
+def published_gains(comparisons: DataFrame, credit: str) -> Figure:
+    """The paper's differences with 95 % intervals, a row each; at the right, p and the questions.
+
+    comparisons: of `findings.published_comparisons`. A filled point: the unpaired test shows a
+    difference; a hollow one: it does not, which is not to say that there is none. credit: whose
+    numbers these are; it stands below.
+    """
+    table = comparisons.iloc[::-1].reset_index(drop=True)
+    labels = ("Do the paper's tables show a difference?", "gain (points)", "comparison (one → two)")
+    figure, axes = _panels((9.6, 1.6 + 0.4 * len(table)), labels)
+    gain, low, high = 100 * table[["gain", "low", "high"]].to_numpy(float).T
+    style = {"fmt": "o", "ecolor": "#333333", "capsize": 3, "markeredgecolor": BLUE}
+    for shown, colour, label in ((True, BLUE, "shown"), (False, "white", "not shown")):
+        rows = np.flatnonzero(table.shown == shown)
+        ends = [(gain - low)[rows], (high - gain)[rows]]
+        label = f"{label} by the unpaired test ({len(rows)})"
+        axes.errorbar(gain[rows], rows, xerr=ends, color=colour, label=label, **style)
+    axes.axvline(0, color="black", linewidth=1, linestyle=DASHED)
+    names = [f"{r.table}, {r.benchmark}: {r.one} → {r.two}" for r in table.itertuples()]
+    axes.set_yticks(table.index, names, fontsize=8)
+    chances = ["< 0.001" if p < 0.001 else f"= {p:.2g}" for p in table.p]
+    notes = [
+        f"p {chance}, n = {row.n:,}, needed {row.needed:,}"
+        for chance, row in zip(chances, table.itertuples(), strict=True)
+    ]
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(table.index, notes, fontsize=8)
+    right.tick_params(length=0)
+    right.spines["right"].set_visible(False)
+    below = f"n, needed: questions asked, and for a power of 80 % if the gain is true. {credit}"
+    lines = textwrap.wrap(below, 150)
+    figure.supxlabel("\n".join(lines), fontsize=8, x=0.02, ha="left", color="#555555")
+    figure.legend(loc="outside upper center", ncols=2, **LEGEND)
+    return figure
+
+
 def calls_by_family(results: DataFrame, system: str, world: str) -> Figure:
     """Tool calls per question in each family; above a bar, the share of questions with a call."""
     table = results.set_index(["system", "family"]).loc[system]

@@ -1,8 +1,8 @@
-"""What a run shows: a grid's cells, where mistakes lie, comparisons and claims in words.
+"""What a run shows, and the paper: cells, where mistakes lie, comparisons and claims in words.
 
-Works on traces, on the tables of `statistics` and on that of `ablations`. Knows nothing of models
-or files, nor of how an interval is made. Words follow from numbers alone, so they are true of the
-run, whatever it was. Our choice.
+Works on traces, on the tables of `statistics` and of `ablations`, and on the paper's published
+ones (data/paper/). Knows nothing of models or files, nor of how an interval is made. Words follow
+from numbers alone, so they are true of the run, whatever it was. Our choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from math import isnan, sqrt
 
 from pandas import DataFrame, crosstab
 
+from act2see.statistics import questions_needed, unpaired_gain
 from act2see.trace import Trace
 
 
@@ -124,3 +125,42 @@ def answers_by_place(traces: Sequence[Trace], families: Sequence[str]) -> DataFr
         }
     )
     return crosstab(facts.family, [facts.place, facts.answer]).reindex(families)
+
+
+def published_comparisons(tables: DataFrame, effects: Mapping[str, float] = {}) -> DataFrame:
+    """What the paper's tables compare, each with the unpaired test, in the tables' order.
+
+    tables: data/paper/tables.csv, where `against` names the system of the same table and benchmark
+    that a row is the baseline of; score in percent. Returns table, benchmark, n, one, two, gain,
+    low, high, p (of `statistics.unpaired_gain`; shares), shown (whether p is under 0.05) and needed
+    (`statistics.questions_needed`, where these accuracies are the true ones). effects: the design
+    effect of a benchmark whose questions share videos; 1 for the others.
+    """
+    place = ["table", "benchmark"]
+    other = tables[[*place, "system", "score"]].rename(columns={"system": "against"})
+    pairs = tables.merge(other, on=[*place, "against"], suffixes=("", "_two"))
+    rows = []
+    for row in pairs.itertuples():
+        shares = (row.score / 100, row.score_two / 100)
+        test = unpaired_gain(*shares, row.n, effects.get(row.benchmark, 1.0))
+        names = (row.table, row.benchmark, row.n, row.system, row.against)
+        rows.append((*names, *test, test[-1] < 0.05, questions_needed(*shares)))
+    columns = [*place, "n", "one", "two", "gain", "low", "high", "p", "shown", "needed"]
+    return DataFrame(rows, columns=columns)
+
+
+def published_in_words(comparisons: DataFrame) -> str:
+    """How many of the paper's differences the test shows, and what it means where it does not.
+
+    comparisons: of `published_comparisons`, with one row or more.
+    """
+    total = len(comparisons)
+    shown = comparisons[comparisons.shown]
+    names = (shown.benchmark + " (" + shown.table + ")").to_list()
+    return (
+        f"Of the paper's {total} differences, an unpaired test shows {len(shown)}: "
+        f"{', '.join(names) or 'none'}. The other {total - len(shown)} are not shown, which does "
+        "not mean that there is no effect. The systems answered the same questions, so a paired "
+        "test would be sharper, and it needs their answers, which are not published. Each p stands "
+        f"alone: of {total} tests of no effect, {0.05 * total:.1f} would be expected under 0.05."
+    )

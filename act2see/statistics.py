@@ -8,7 +8,7 @@ the paper's.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from math import nan, sqrt
+from math import ceil, inf, nan, sqrt
 
 import numpy as np
 from pandas import DataFrame
@@ -109,6 +109,59 @@ def paired_gain(
     options = {"method": "percentile", "paired": True, "rng": seed}
     outcome = bootstrap(samples, _ratio, n_resamples=resamples, **options)
     return gain, *map(float, outcome.confidence_interval)
+
+
+def unpaired_gain(
+    first: float, second: float, n: int, effect: float = 1.0
+) -> tuple[float, float, float, float]:
+    """Gain of one accuracy over another, the ends of its 95 % interval, and p; all nan for n = 0.
+
+    For accuracies that were published without the answers. first, second: shares of n questions
+    each. The items are taken as independent and the two systems' as drawn separately; on the same
+    items the test is conservative: it can fail to show a difference that `paired_gain` would show.
+    effect: the design effect, by which questions that share a video multiply the variance; at the
+    most, the questions of a video. Interval by Wald, p of the pooled z-test; p is nan where all are
+    right or all wrong. Raises ValueError for a share that is not between 0 and 1.
+
+    >>> gain, low, high, p = unpaired_gain(0.718, 0.742, 2700)
+    >>> f"{gain:.3f}, {low:.4f} to {high:.4f}, p = {p:.3f}"
+    '0.024, 0.0003 to 0.0477, p = 0.047'
+    """
+    _check_shares(first, second)
+    if not n:
+        return nan, nan, nan, nan
+    gain = second - first
+    pooled = (first + second) / 2
+    alone = sqrt((first * (1 - first) + second * (1 - second)) * effect / n)
+    together = sqrt(2 * pooled * (1 - pooled) * effect / n)
+    half = float(norm.ppf(0.975)) * alone
+    p = float(2 * norm.sf(abs(gain) / together)) if together else nan
+    return gain, gain - half, gain + half, p
+
+
+def questions_needed(first: float, second: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Questions each for the test of `unpaired_gain` to show this difference with this power.
+
+    A whole number, or inf for no difference. first, second: the true accuracies, as shares. alpha:
+    of the two-sided test. Normal approximation without continuity correction (Fleiss). Raises
+    ValueError for a share that is not between 0 and 1.
+
+    >>> questions_needed(0.5, 0.75, power=0.9)
+    77
+    """
+    _check_shares(first, second)
+    if first == second:
+        return inf
+    pooled = (first + second) / 2
+    chance = norm.ppf(1 - alpha / 2) * sqrt(2 * pooled * (1 - pooled))
+    spread = norm.ppf(power) * sqrt(first * (1 - first) + second * (1 - second))
+    return ceil(((chance + spread) / (second - first)) ** 2)
+
+
+def _check_shares(*shares: float) -> None:
+    # Published tables hold percents, which would give intervals that look right and are not.
+    if wrong := [share for share in shares if not 0 <= share <= 1]:
+        raise ValueError(f"accuracy is {wrong[0]:g}; it must be a share, between 0 and 1")
 
 
 def trivial_traces(questions: Sequence[Question]) -> dict[str, list[Trace]]:

@@ -1,5 +1,6 @@
 """Figures: units on every axis, the numbers of the table in the picture, the same bytes again."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from act2see import figures, statistics
+from act2see import figures, findings, statistics
 from act2see.trace import Question, Step, Trace
 
 SYSTEMS = ("base", "act2see")
@@ -61,6 +62,15 @@ LOG = [
     {"loss": 1.0, "step": 20},
     {"train_runtime": 3.0, "step": 20},
 ]
+ROOT = Path(__file__).parents[1]
+PAPER = pd.read_csv(ROOT / "data" / "paper" / "tables.csv")
+
+
+def gains_figure(comparisons=None):
+    comparisons = findings.published_comparisons(PAPER) if comparisons is None else comparisons
+    return figures.published_gains(comparisons, "By the authors, in a pocket world.")
+
+
 DRAW = {
     "accuracy": lambda: figures.accuracy_by_family(results(), SYSTEMS, WORLD),
     "calls": lambda: figures.calls_by_family(results(), "act2see", WORLD),
@@ -68,6 +78,7 @@ DRAW = {
     "histogram": lambda: figures.similarity_histogram(traces(), 0.8, WORLD),
     "roc": roc_figure,
     "loss": lambda: figures.loss_curve(LOG, WORLD),
+    "gains": gains_figure,
 }
 
 
@@ -192,7 +203,8 @@ def own_rows(**changed):
     return pd.DataFrame([row | {"n": 90, "protocol": "12 frames, NF4"} | changed])
 
 
-PUBLISHED = pd.read_csv(Path(__file__).parents[1] / "data" / "paper" / "benchmarks.csv")
+SCORES = PAPER[PAPER.system.isin(["Qwen3-VL-8B-Thinking", "Act2See"])]
+PUBLISHED = SCORES[SCORES.table == "main results"]
 
 
 def test_an_own_score_stands_beside_the_papers_with_n_and_both_protocols():
@@ -201,10 +213,10 @@ def test_an_own_score_stands_beside_the_papers_with_n_and_both_protocols():
     heights = {round(bar.get_height(), 1) for bar in figure.axes[0].patches}
     assert heights == {*PUBLISHED.score, 50.0}
     assert "Video-MME, n = 90: 12 frames" in words
-    assert "Protocol of the paper: not stated." in words
+    assert "Protocol of the paper: no subtitles, frames and sampling not found; " in words
     assert "12 frames, NF4 (the protocols differ)" in words
-    same = texts(figures.beside_the_paper(PUBLISHED, own_rows(protocol="not stated")))
-    assert "differ" not in same
+    stated = PUBLISHED.assign(protocol="12 frames, NF4")
+    assert "differ" not in texts(figures.beside_the_paper(stated, own_rows()))
 
 
 def test_the_pocket_world_is_never_drawn_beside_the_paper():
@@ -232,3 +244,33 @@ def test_a_score_of_none_or_all_right_stands_beside_the_paper(hits, tmp_path):
 
 def test_an_end_on_the_wrong_side_by_a_rounding_is_drawn():
     figures.beside_the_paper(PUBLISHED, own_rows(accuracy=0.0, low=1e-17, high=-1e-17))
+
+
+def test_published_gains_are_filled_where_the_test_shows_them_and_hollow_elsewhere():
+    table = findings.published_comparisons(PAPER)
+    figure = gains_figure()
+    shown, hollow = (c.lines[0] for c in figure.axes[0].containers)
+    assert sorted(shown.get_xdata()) == pytest.approx(sorted(100 * table.gain[table.shown]))
+    assert sorted(hollow.get_xdata()) == pytest.approx(sorted(100 * table.gain[~table.shown]))
+    assert hollow.get_markerfacecolor() == "white" != shown.get_markerfacecolor()
+    words = texts(figure)
+    assert f"not shown by the unpaired test ({sum(~table.shown)})" in words
+    assert "Table 8, Video-MME: retrieval only → both tools" in words
+    assert "p = 0.46, n = 2,700, needed 37,973" in words and "p < 0.001, n = 1,034" in words
+    assert "By the authors" in words
+
+
+def test_published_gains_of_one_kind_only_are_drawn():
+    table = findings.published_comparisons(PAPER)
+    for rows in (table[table.shown], table[~table.shown]):
+        gains_figure(rows).draw_without_rendering()
+
+
+def test_the_committed_gains_are_drawn_from_the_table_byte_for_byte(tmp_path):
+    """`make picture` wrote them."""
+    credit = json.loads((ROOT / "data" / "paper" / "sources.json").read_text())["paper"]
+    table = findings.published_comparisons(PAPER)
+    figures.save(figures.published_gains(table, credit), tmp_path / "paper_gains")
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (ROOT / "figures" / path.name).read_bytes(), "make picture"
+    assert "Ma, Yuxiao Qu" in credit and "arXiv 2605.01657" in credit

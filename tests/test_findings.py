@@ -1,6 +1,8 @@
 """Cells, places and words, against counting by hand."""
 
+import json
 from math import isnan, nan, sqrt
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from act2see import findings, statistics
 from act2see.trace import Frame, Question, Step, Trace
 
+PAPER = Path(__file__).parents[1] / "data" / "paper"
 COLUMNS = ["grid", "cell", "seed", "family", "n", "accuracy", "low", "high"]
 
 
@@ -143,3 +146,74 @@ def test_answers_are_counted_by_place():
     assert table.loc["moment", ("looked elsewhere", "right")] == 1
     assert table.to_numpy().sum() == 4
     assert len(findings.answers_by_place([], ["moment"])) == 1
+
+
+@pytest.fixture(scope="module")
+def published():
+    return pd.read_csv(PAPER / "tables.csv", keep_default_na=False)
+
+
+def test_every_published_number_has_a_source_and_an_n_that_is_accounted_for(published):
+    sources = json.loads((PAPER / "sources.json").read_text())
+    assert list(published) == [*sources["columns"]]
+    assert {*published.source} == {*sources["sources"]} == {"A", "N"}
+    assert {*published.table} == {*sources["tables"]}
+    counts = {name: entry["n"] for name, entry in sources["n"].items()}
+    assert dict(zip(published.benchmark, published.n, strict=True)) == counts
+    assert all(entry["where"] and entry["sure"] for entry in sources["n"].values())
+    assert not published.duplicated(["table", "benchmark", "system"]).any()
+    assert published.score.between(1, 100).all() and (published.protocol != "").all()
+
+
+# One, gain and half of the interval in points, p as it is rounded; 0: under 0.001.
+GAINS = {
+    ("main results", "Video-MME"): [("Qwen3-VL-8B-Thinking", 2.4, 2.4, 0.047)],
+    ("main results", "VideoEspresso"): [("Qwen3-VL-8B-Thinking", 5.3, 3.7, 0.005)],
+    ("main results", "EgoNormia"): [("Qwen3-VL-8B-Thinking", 2.4, 3.2, 0.14)],
+    ("main results", "VCR-Bench"): [("Qwen3-VL-8B-Thinking", 8.9, 4.2, 0)],
+    ("main results", "ViTIB"): [("Qwen3-VL-8B-Thinking", 3.1, 3.6, 0.09)],
+    ("Table 4", "ViTIB"): [("ViTCoT", 3.4, 3.6, 0.07)],
+    ("Table 4", "Video-MME"): [("ViTCoT", 4.0, 2.4, 0.001)],
+    ("Table 5", "VCR-Bench"): [("ReWatch-R1", 2.6, 4.2, 0.23)],
+    ("Table 6", "Video-MME"): [("human reasoning in the prompt", 1.5, 2.4, 0.21)],
+    ("Table 7", "ViTIB"): [("model-written reference", 3.7, 3.6, 0.047)],
+    ("Table 7", "Video-MME"): [("model-written reference", 5.1, 2.4, 0)],
+    ("Table 8", "Video-MME"): [
+        ("text only", 1.8, 2.4, 0.14),
+        ("retrieval only", 0.9, 2.4, 0.46),
+        ("generation only", 1.3, 2.4, 0.28),
+    ],
+}
+
+
+def test_the_papers_gains_are_those_of_its_scores(published):
+    table = findings.published_comparisons(published)
+    found = {}
+    for row in table.itertuples():
+        half = 50 * (row.high - row.low)
+        (_, _, _, digits) = next(g for g in GAINS[row.table, row.benchmark] if g[0] == row.one)
+        places = len(str(digits)) - 2
+        p = round(row.p, places) if digits else float(row.p >= 0.001)
+        numbers = (row.one, round(100 * row.gain, 1), round(half, 1), p)
+        found.setdefault((row.table, row.benchmark), []).append(numbers)
+    assert found == GAINS
+    # The interval and the pooled test are two formulas, and might differ close to the limit.
+    assert list(table.shown) == list(table.low > 0)
+
+
+def test_what_the_test_does_not_show_is_not_called_no_effect(published):
+    table = findings.published_comparisons(published)
+    words = findings.published_in_words(table)
+    assert words.startswith("Of the paper's 14 differences, an unpaired test shows 6: ")
+    assert "The other 8 are not shown, which does not mean that there is no effect." in words
+    assert "VCR-Bench (main results)" in words and "EgoNormia" not in words
+    none = findings.published_in_words(table[~table.shown])
+    assert "shows 0: none. The other 8" in none
+
+
+def test_three_questions_a_video_can_take_video_mmes_difference_away(published):
+    """Its interval just leaves out zero; a design effect of 1.03 is enough, and 3 is possible."""
+    for effect, shown in ((1.0, True), (1.02, True), (1.03, False), (3.0, False)):
+        table = findings.published_comparisons(published, {"Video-MME": effect})
+        assert table.shown[0] == (table.low[0] > 0) == shown
+        assert table.shown[1], "VideoEspresso is not touched"

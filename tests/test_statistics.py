@@ -4,7 +4,7 @@ from math import comb, isnan, sqrt
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, chi2_contingency
 
 from act2see import statistics
 from act2see.trace import Frame, Question, Step, Trace
@@ -298,3 +298,59 @@ def test_questions_about_one_video_are_as_one():
     right = [True, False, True, False]
     assert statistics.design_effect(right, ["v.mp4"] * 4) == 4
     assert all(isnan(x) for x in statistics.paired_gain([False] * 4, right, videos=["v"] * 4)[1:])
+
+
+@pytest.mark.parametrize(("hits", "n"), [((30, 50), 100), ((718, 742), 1000), ((5, 1), 20)])
+def test_an_unpaired_gain_has_the_p_of_the_chi_squared_test_and_walds_interval(hits, n):
+    first, second = (h / n for h in hits)
+    table = [[h, n - h] for h in hits]
+    gain, low, high, p = statistics.unpaired_gain(first, second, n)
+    half = 1.959963984540054 * sqrt((first * (1 - first) + second * (1 - second)) / n)
+    assert (gain, low, high) == pytest.approx((second - first, gain - half, gain + half))
+    assert p == pytest.approx(chi2_contingency(table, correction=False).pvalue)
+
+
+def test_a_design_effect_is_as_if_there_were_fewer_questions():
+    assert statistics.unpaired_gain(0.5, 0.6, 900, effect=3) == pytest.approx(
+        statistics.unpaired_gain(0.5, 0.6, 300)
+    )
+
+
+def test_an_unpaired_gain_says_where_there_is_nothing_to_say():
+    assert all(isnan(value) for value in statistics.unpaired_gain(0.5, 0.6, 0))
+    assert isnan(statistics.unpaired_gain(1.0, 1.0, 10)[3])
+    for test in (lambda: statistics.unpaired_gain(0.7, 71.8, 10),
+                 lambda: statistics.questions_needed(-0.1, 0.5)):  # fmt: skip
+        with pytest.raises(ValueError, match=r"accuracy is (71.8|-0.1); it must be a share"):
+            test()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "power", "n"),
+    [(0.5, 0.75, 0.9, 77), (0.75, 0.5, 0.9, 77),  # R: power.prop.test gives 76.7
+     (0.718, 0.742, 0.8, 5371), (0.382, 0.471, 0.8, 484)],
+)  # fmt: skip
+def test_questions_needed_are_those_of_the_published_formula(first, second, power, n):
+    assert statistics.questions_needed(first, second, power) == n
+    assert statistics.questions_needed(first, first) == float("inf")
+
+
+@pytest.mark.parametrize(("first", "second", "share"), [(0.4, 0.5, 0.8), (0.45, 0.45, 0.05)])
+def test_simulated_benchmarks_show_a_difference_as_often_as_promised(first, second, share):
+    """With the questions needed in four of five, and without any difference in one of twenty."""
+    n = statistics.questions_needed(0.4, 0.5)
+    hits = np.random.default_rng(0).binomial(n, [first, second], size=(4000, 2)) / n
+    outcomes = np.array([statistics.unpaired_gain(*pair, n) for pair in hits])
+    assert np.mean(outcomes[:, 3] < 0.05) == pytest.approx(share, abs=0.02)
+    inside = (outcomes[:, 1] <= second - first) & (second - first <= outcomes[:, 2])
+    assert inside.mean() == pytest.approx(0.95, abs=0.015)
+
+
+def test_on_the_same_questions_the_unpaired_test_is_conservative():
+    """Two systems that agree on most questions: the paired interval is the narrower one."""
+    rng = np.random.default_rng(0)
+    first = rng.random(1000) < 0.5
+    second = np.where(rng.random(1000) < 0.1, True, first)
+    _, low, high = statistics.paired_gain(first, second)
+    unpaired = statistics.unpaired_gain(first.mean(), second.mean(), 1000)
+    assert high - low < (unpaired[2] - unpaired[1]) / 2
