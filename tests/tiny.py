@@ -4,10 +4,13 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    AutoencoderKL,
     AutoencoderKLFlux2,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
 )
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -15,6 +18,8 @@ from transformers import (
     Blip2Config,
     Blip2ForImageTextRetrieval,
     BlipImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -24,6 +29,8 @@ from transformers import (
     SiglipConfig,
     SiglipImageProcessorPil,
     SiglipModel,
+    T5Config,
+    T5EncoderModel,
     XLMRobertaConfig,
     XLMRobertaModel,
 )
@@ -147,4 +154,33 @@ def flux2_klein(folder: Path) -> str:
     )  # fmt: skip
     parts = FlowMatchEulerDiscreteScheduler(), vae, Qwen3ForCausalLM(text), words, painter
     Flux2KleinPipeline(*parts, is_distilled=True).save_pretrained(folder)
+    return str(folder)
+
+
+def sd3(folder: Path) -> str:
+    """What stabilityai/stable-diffusion-3.5-large is: a pipeline from text, with three readers."""
+    torch.manual_seed(0)
+    known = tokenizer(folder / "words", 16)
+    words = AutoTokenizer.from_pretrained(folder / "words")
+    clip = LAYERS | {"vocab_size": known, "max_position_embeddings": 16, "projection_dim": 32}
+    readers = [CLIPTextModelWithProjection(CLIPTextConfig(**clip)) for _ in range(2)]
+    text = T5Config(
+        vocab_size=known, d_model=64, d_kv=16, d_ff=64, num_layers=1, num_heads=2, pad_token_id=1
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8,) * 4, latent_channels=4, norm_num_groups=4, shift_factor=0.0,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        use_quant_conv=False, use_post_quant_conv=False,
+    )  # fmt: skip
+    # Its usual size, a megapixel: 128 latents of 8 pixels.
+    painter = SD3Transformer2DModel(
+        sample_size=128, patch_size=2, in_channels=4, out_channels=4, num_layers=1,
+        attention_head_dim=16, num_attention_heads=2, caption_projection_dim=32,
+        joint_attention_dim=64, pooled_projection_dim=64, pos_embed_max_size=96,
+    )  # fmt: skip
+    StableDiffusion3Pipeline(
+        transformer=painter, scheduler=FlowMatchEulerDiscreteScheduler(), vae=vae,
+        text_encoder=readers[0], tokenizer=words, text_encoder_2=readers[1], tokenizer_2=words,
+        text_encoder_3=T5EncoderModel(text), tokenizer_3=words,
+    ).save_pretrained(folder)  # fmt: skip
     return str(folder)

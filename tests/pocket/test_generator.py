@@ -111,5 +111,5 @@ def test_a_pipeline_that_takes_no_picture_is_refused(tmp_path, generate):
         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
     )  # fmt: skip
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="DDPMPipeline, which takes no"):
+    with pytest.raises(ValueError, match=r"not a whole pipeline that edits: .*DDPMPipeline"):
         load_generator(str(tmp_path))
