@@ -1,8 +1,7 @@
 """Asking a system a data set's questions, once: its traces are found again in a file.
 
 Works on a policy, questions, tools and the names of models. Knows nothing of how the answers are
-scored, nor of which questions follow an answer: a data set says both. The paper does not say how
-its runs were kept: our choice.
+scored, nor of which questions follow an answer: a data set says both. Our choice.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """The faithfulness test: at the moment of evidence other pictures are shown, all else as it was.
 
 Works on tools. Knows nothing of policies. A model that uses what it sees must fall to what it knows
-without; one that does not look answers as before. Our choice; the paper has no such test.
+without; one that does not look answers as before. Our choice.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,9 @@
 """QLoRA on traces: a 4-bit base, a low-rank adapter, loss on what the assistant says.
 
 Works on traces and a checkpoint. Knows nothing of where traces come from. Supervised fine-tuning
-with LoRA is the paper's; rank, rates and the 4-bit base are our choice.
+with LoRA is the paper's, and so is the loss: on all that the assistant says, queries included, not
+on the frames supplied (as reported in a third party's note on it). The adapter's rank and the 4-bit
+base are our choice.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """The filter: traces are kept where their reasoning is close to a human's.
 
 Works on traces whose questions carry human reasoning. Knows nothing of who wrote the traces. The
-paper keeps those with a cosine of BGE-M3 embeddings of 0.80 or more. FlagEmbedding loads embedders.
+paper keeps those whose BGE-M3 embeddings are more than 0.80 similar, as reported in a third party's
+note on it. FlagEmbedding loads embedders.
 """
 
 from collections.abc import Callable, Sequence

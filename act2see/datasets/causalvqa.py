@@ -2,7 +2,7 @@
 
 Works on the published CSV file (bucket of Ego-Exo4D, under its licence) and a folder of its videos.
 Does not know reasoning, since none is published, and answers only of the `debug` part. Its terms
-allow evaluation alone. The paper filters against human reasoning for it which is not public.
+allow evaluation alone. The paper filters against human reasoning for it, which is not public.
 """
 
 import re

@@ -1,7 +1,8 @@
 """The cells of the pocket world's ablations: which students, trained on what, asked how.
 
 Works on names and numbers. Knows nothing of training or asking: `ablations` does both. The paper
-has the grids `tools` and `reference`, at its size; the others are our choice.
+has the grids `tools`, `reference` and `inference only` (its Tables 8, 7 and 4), at its size; the
+others are our choice.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """Generation: a hypothetical frame, the real one at a moment changed as a prompt says.
 
 Works on a `Trace` and its video. Knows nothing of policies, nor of what draws: `generator` does.
-Conditional image generation is the paper's; anchoring it at a moment is our choice.
+Conditional image generation is the paper's. It retrieves the frame by the prompt first, as reported
+in a third party's note on it, which is `search`; to name a moment instead is our choice.
 """
 
 from collections.abc import Mapping

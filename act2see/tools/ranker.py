@@ -1,7 +1,7 @@
 """How well frames match a query: SigLIP 2, or any model of that family, through transformers.
 
-Works on frames and a text. Knows nothing of windows or calls. The paper names no ranker: our
-choice.
+Works on frames and a text. Knows nothing of windows or calls. Ranking inside a
+window is our choice; the paper searches a whole video, which is `retriever`.
 """
 
 from collections.abc import Callable

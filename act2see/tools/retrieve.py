@@ -1,7 +1,8 @@
 """Retrieval: real frames of a window, closer together than the overview.
 
 Works on a `Trace` and its video. Knows nothing of policies. The paper retrieves real frames at a
-higher rate; the window, its limits and the ranking inside it are our choice.
+higher rate, by a text, which is `search`; the window, its limits and the ranking inside it are our
+choice.
 """
 
 import math

@@ -61,7 +61,7 @@ def best_frame(
     stride: int = STRIDE,
     longest: int = LONGEST,
 ) -> int:
-    """Index of the best-scoring frame of the best segment; the paper does not say which it shows.
+    """Index of the best-scoring frame of the best segment; which one the paper shows is not known.
 
     barred: (n,) whether a frame may not be returned; None bars nothing. Where all that counts in a
         segment is barred, the next segment is asked, and after the last the whole video.
