@@ -10,15 +10,26 @@ from act2see.interleave import Policy
 
 
 def load_teacher(
-    name: str, base_url: str = "", seed: int = 0, mistakes: float = 0.0, **account: float
+    name: str,
+    base_url: str = "",
+    seed: int = 0,
+    mistakes: float = 0.0,
+    allow_model: str = "",
+    human_reasoning: bool = False,
+    **account: float,
 ) -> Policy:
     """The teacher of this name: `oracle`, a Gemini model, or one of an OpenAI-compatible server.
 
     base_url: of the server, "" for the maker's own; with one, any model is asked in OpenAI's way.
-    seed, mistakes: of the oracle. account: fields of `Account`, `budget_usd` 0 for no limit.
-    Raises ValueError where a key is needed and neither environment nor Colab's store has one.
+    seed, mistakes: of the oracle. allow_model, human_reasoning: of `Teacher`. account: fields of
+    `Account`, `budget_usd` 0 for no limit. Raises ValueError where a key is needed and neither
+    environment nor Colab's store has one, and for an oracle that is to be told something.
     """
     if name == "oracle":
+        if human_reasoning:
+            raise ValueError(
+                "human_reasoning is True; it must be False: the oracle is told nothing"
+            )
         from act2see.pocket.oracle import MISTAKES, OraclePolicy
 
         label = f"oracle, seed {seed}, mistakes {mistakes:g}"
@@ -26,10 +37,11 @@ def load_teacher(
     from act2see.policies.teacher import Account
 
     spending = Account(**account | {"budget_usd": account.get("budget_usd") or inf})
+    options = {"account": spending, "allow_model": allow_model, "human_reasoning": human_reasoning}
     if name.startswith("gemini") and not base_url:
         from act2see.policies.gemini import gemini_teacher
 
-        return gemini_teacher(name, account=spending)
+        return gemini_teacher(name, **options)
     from act2see.policies.openai import openai_teacher
 
-    return openai_teacher(name, base_url, account=spending)
+    return openai_teacher(name, base_url, **options)

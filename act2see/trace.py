@@ -8,6 +8,7 @@ paper's; this form is our choice.
 import hashlib
 import io
 import re
+import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from act2see.style import BLUE, frame_colour
 
 LETTERS = "ABCDEFGHIJ"
-STATED = re.compile(r"[*\s]*(?:\(([A-J])\)|([A-J])(?:[).:,*]|\s*(?:\n|$)))")
+# A letter, perhaps between brackets, quotes or stars, and no other letter listed beside it.
+OPENED = r"[\s*_\"'“”„«「『【\[({<`]*"
+CLOSED = r"[*_\"'“”»」』】\])}>`]*"
+SEVERAL = rf"{CLOSED}\s*(?:[,/&+、]|and\b|or\b|(?=[(\[])){OPENED}[A-J](?![\w'’]|\s+[a-z])"
+STATED = re.compile(rf"{OPENED}([A-J])(?!{SEVERAL}){CLOSED}(?:(?<!\w)|[:.,;!。、]|</answer>|\s*(?:\n|$))")
+ALONE = re.compile(rf"{OPENED}([A-J]){CLOSED}[:.。]?{CLOSED}\s*")
+MARKED = re.compile(r"Answer[*_]*\s?:|<answer>")
 FIGURE = (
     "<figure style='display:inline-block;margin:0 6px 6px 0;font-size:85%'>"
     "<img src='data:image/jpeg;base64,{data}' alt='{label}' style='height:96px;border:2px {line}'>"
@@ -142,6 +149,10 @@ class Trace(BaseModel):
     overview_as_video: bool = False  # two of its frames merged into one picture
     steps: list[Step] = []
     policy: str = ""
+    served: str = (
+        ""  # the models that really answered, as their server named them; "" if it did not
+    )
+    attempt: int = 1  # after the first, the question was asked again, its answer having been wrong
     setting: str = ""  # the limits it was asked under
     truncated: bool = False  # a turn ran into the token limit
     forced: bool = False  # the answer was asked for because the budget was spent
@@ -179,6 +190,20 @@ class Trace(BaseModel):
         if self.question.answer < 0:
             return ""
         return "✓ right" if self.correct() else f"✗ right is {LETTERS[self.question.answer]}"
+
+    def well_formed(self) -> bool:
+        """Whether a student may learn the form from it: the paper's format check, in our words.
+
+        Thoughts and calls by turns, and in the end one answer, which names an option. Every call is
+        readable and answered by evidence, which may be a text that says what was wrong with it.
+        Nothing was cut off, forced or failed.
+        """
+        kinds = "".join(step.kind[0] for step in self.steps)
+        counts = [(len(calls), len(shown)) for calls, shown in re.findall("t(c+)(e+)", kinds)]
+        whole = re.fullmatch("(tc+e+)*ta", kinds) and all(made == got for made, got in counts)
+        readable = all(call.tool for call in self.calls())
+        ended = not (self.truncated or self.forced or self.failed)
+        return bool(whole and readable and ended and self.letter())
 
     def calls(self) -> list[Step]:
         """The calls made, in order, readable or not."""
@@ -241,12 +266,12 @@ def _figure(frame: Frame) -> str:
 
 
 def read_letter(text: str, options: int) -> str:
-    """The letter stated after the last `Answer:` in `text`, "" if none or one of no option.
+    """The letter stated after the last `Answer:` or `<answer>`, or the reply where it is a letter
+    alone; "" where several are stated, none, or one of no option.
 
-    >>> read_letter("so it is green.\\n\\nAnswer: (B)", 4), read_letter("Answer: A man walks.", 4)
+    >>> read_letter("so it is green.\n\nAnswer: (B)", 4), read_letter("Answer: A man walks.", 4)
     ('B', '')
     """
-    _, marked, after = text.rpartition("Answer:")
-    found = STATED.match(after) if marked else None
-    letter = next(filter(None, found.groups())) if found else ""
-    return letter if letter in LETTERS[:options] else ""
+    *before, after = MARKED.split(unicodedata.normalize("NFKC", text))
+    found = STATED.match(after) if before else ALONE.fullmatch(after)
+    return found[1] if found and found[1] in LETTERS[:options] else ""

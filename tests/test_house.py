@@ -194,7 +194,7 @@ LAYERS = (
     ("pocket", "tools", "statistics", "similarity", "trace_figure"),
     ("store", "dialects", "datasets", "faithfulness", "figures", "findings", "viewer"),
     ("encoding", "interleave"),
-    ("policies", "profiles", "finetune", "evaluation"),
+    ("policies", "profiles", "distillation", "finetune", "evaluation"),
     ("face", "gpu_memory", "pocket.key_frames"),
     ("pocket.grid", "teachers"),
     ("ablations", "pocket.making", "__main__"),

@@ -78,3 +78,44 @@ def test_a_trace_in_a_notebook_shows_its_frames_and_escapes_its_words():
     assert page.count("data:image/jpeg;base64,") == 3
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert "alt='3.0 seconds'" in page and "✓ right" in page
+
+
+THINK = Step(kind="think", text="look")
+CALL = Step(kind="call", tool="retrieve_frames", arguments={"start_s": 3.0, "end_s": 4.0})
+SHOWN = Step(kind="evidence", frames=[Frame(time_s=3)])
+TOLD = Step(kind="evidence", text="start_s is 9; it must lie between 0 and 4.")
+ANSWER = Step(kind="answer", text="Answer: B")
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [THINK, ANSWER],
+        [THINK, CALL, SHOWN, THINK, ANSWER],
+        [THINK, CALL, CALL, SHOWN, TOLD, THINK, CALL, SHOWN, THINK, ANSWER],
+    ],
+)
+def test_a_trace_of_thoughts_calls_and_one_answer_is_well_formed(steps):
+    assert Trace(question=question(), steps=steps).well_formed()
+
+
+@pytest.mark.parametrize(
+    ("steps", "changed"),
+    [
+        ([], {}),
+        ([THINK], {}),
+        ([ANSWER], {}),
+        ([THINK, ANSWER, ANSWER], {}),
+        ([THINK, Step(kind="answer", text="it is blue")], {}),
+        ([THINK, Step(kind="answer", text="Answer: C")], {}),  # of two options
+        ([THINK, CALL, THINK, ANSWER], {}),
+        ([THINK, CALL, CALL, SHOWN, THINK, ANSWER], {}),
+        ([THINK, CALL, SHOWN, ANSWER], {}),
+        ([THINK, Step(kind="call", text="{"), TOLD, THINK, ANSWER], {}),
+        ([THINK, ANSWER], {"forced": True}),
+        ([THINK, ANSWER], {"truncated": True}),
+        ([THINK, ANSWER], {"failed": "refused"}),
+    ],
+)
+def test_a_trace_that_lacks_a_part_or_was_cut_or_forced_is_not_well_formed(steps, changed):
+    assert not Trace(question=question(), steps=steps, **changed).well_formed()

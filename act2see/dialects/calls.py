@@ -10,8 +10,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from act2see.dialects.dialect import Picture, Segment, frame_parts, question_parts, spaced
-from act2see.trace import LETTERS, Reply, Step, Trace
+from act2see.dialects.dialect import (
+    Picture,
+    Segment,
+    frame_parts,
+    hints,
+    question_parts,
+    spaced,
+)
+from act2see.trace import Reply, Step, Trace
 
 # What stands behind a generation prompt, up to the end of the turn or of the text.
 TURN = re.compile(r"(?<=<\|im_start\|>assistant\n<think>\n)(.+?(?:<\|im_end\|>|\Z))", re.S)
@@ -29,7 +36,6 @@ TEACHER = (
     "End with a single line: Answer: and the letter of the right option."
 )
 LOOK = " Call a tool where the frames shown do not settle the question, and only there."
-REVEALED = " The right answer is {}) {}. Find in the frames what supports it; never say you knew."
 
 
 class Calls:
@@ -110,13 +116,12 @@ class Calls:
             return f"the call is not JSON: {error}."
         return 'the call must be {"name": tool, "arguments": {…}}.'
 
-    def instruction(self, trace: Trace, reveal_answer: bool = False) -> str:
-        """What a teacher is told first; the right answer is in it only with `reveal_answer`."""
-        question = trace.question
-        text = TEACHER + LOOK * bool(trace.tools)
-        if reveal_answer and question.answer >= 0:
-            text += REVEALED.format(LETTERS[question.answer], question.options[question.answer])
-        return text
+    def instruction(
+        self, trace: Trace, reveal_answer: bool = False, human_reasoning: bool = False
+    ) -> str:
+        """What a teacher is told first; answer and human reasoning are in it only on demand."""
+        known = hints(trace.question, reveal_answer, human_reasoning)
+        return TEACHER + LOOK * bool(trace.tools) + known
 
 
 CALLS = Calls()
@@ -141,12 +146,14 @@ def read_call(raw: str) -> Step:
     raw = raw.encode("utf-8", "replace").decode()
     nested = raw.count("[") + raw.count("{")
     try:
-        call = _json(raw) if nested <= MAX_NESTED else None
-        json.dumps(call, ensure_ascii=False).encode()  # fails for half a character in an escape
+        call = _object(raw) if nested <= MAX_NESTED else {}
+        arguments = _object(call.get("arguments") or {})
+        # Fails for half a character in an escape.
+        json.dumps([call, arguments], ensure_ascii=False).encode()
     except ValueError:  # also for a number of over 4,300 digits
-        call = None
-    match {"arguments": {}, **call} if isinstance(call, dict) else None:
-        case {"name": str(name), "arguments": dict(arguments)} if name:
+        call = {}
+    match call:
+        case {"name": str(name)} if name:
             return Step(kind="call", tool=name, arguments=arguments)
     return Step(kind="call", text=raw.strip())
 
@@ -156,6 +163,27 @@ def _call(step: Step) -> str:
     call = {"name": step.tool, "arguments": step.arguments}
     text = json.dumps(spaced(call), ensure_ascii=False) if step.tool else spaced(step.text)
     return f"<tool_call>\n{text}\n</tool_call>"
+
+
+def unfenced(text: str) -> str:
+    """The text without the fence of a code block around it.
+
+    >>> unfenced("```json\\n{}\\n```")
+    '{}'
+    """
+    return re.sub(r"\A\s*```\w*|```\s*\Z", "", text).strip()
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """The object that this is, or that this text says. Raises ValueError where it is none.
+
+    Models write text within text: `"arguments": "{\\"start_s\\": 7}"`.
+    """
+    for _ in range(3):
+        value = _json(unfenced(value)) if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no object")
+    return value
 
 
 def _json(raw: str) -> Any:

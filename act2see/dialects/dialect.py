@@ -10,9 +10,11 @@ from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 
-from act2see.trace import Frame, Reply, Trace
+from act2see.trace import LETTERS, Frame, Question, Reply, Trace
 
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"  # how templates of Qwen-VL write a place
+REVEALED = " The right answer is {}) {}. Find in the frames what supports it; never say you knew."
+HINT = " A person reasoned about this question as follows: {}"
 # How the added tokens of the family begin: `<|im_end|>`, and the tags of thoughts and tools.
 CONTROL = re.compile(r"<(?=\||/?(?:think|tool_call|tool_response)>)")
 Picture = Image.Image | tuple[Image.Image, Image.Image]  # a frame, or two of a video merged
@@ -63,8 +65,20 @@ class Dialect(Protocol):
     def unreadable(self, text: str) -> str:
         """What is wrong with a call that `read_reply` could not read, for the model."""
 
-    def instruction(self, trace: Trace, reveal_answer: bool = False) -> str:
-        """What a teacher is told first; the right answer is in it only with `reveal_answer`."""
+    def instruction(
+        self, trace: Trace, reveal_answer: bool = False, human_reasoning: bool = False
+    ) -> str:
+        """What a teacher is told first; answer and human reasoning are in it only on demand."""
+
+
+def hints(question: Question, reveal_answer: bool, human_reasoning: bool) -> str:
+    """What a teacher is told of a question; the paper tells nothing, and tried the reasoning."""
+    text = ""
+    if reveal_answer and question.answer >= 0:
+        text = REVEALED.format(LETTERS[question.answer], question.options[question.answer])
+    if human_reasoning and question.reasoning:
+        text += HINT.format(question.reasoning)
+    return text
 
 
 def question_parts(trace: Trace, merged: bool = True) -> list[dict[str, Any]]:

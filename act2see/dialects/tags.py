@@ -16,10 +16,11 @@ from act2see.dialects.dialect import (
     Picture,
     Segment,
     frame_parts,
+    hints,
     question_parts,
     spaced,
 )
-from act2see.trace import LETTERS, Frame, Reply, Step, Trace
+from act2see.trace import Frame, Reply, Step, Trace
 
 OPENED = re.compile(r"<(retrieve|generate)>|</(?:retrieve|generate)>")
 CALL = re.compile(r"<(retrieve|generate)>((?:(?!<(?:retrieve|generate)>).)*?)</\1>", re.S)
@@ -34,8 +35,6 @@ FORM = (
 STUDENT = (
     "Answer the question about a video. You see some of its frames, each behind its time." + FORM
 )
-REVEALED = " The right answer is {}) {}. Find in the frames what supports it; never say you knew."
-HINT = " A person reasoned about this question as follows: {}"
 
 
 class Tags:
@@ -47,17 +46,22 @@ class Tags:
     stops = ("</retrieve>", "</generate>", "</answer>")
 
     def messages(self, trace: Trace, merged: bool = True) -> list[dict[str, Any]]:
-        """The dialogue as chat messages, for a server: what is supplied comes from the user."""
+        """The dialogue as chat messages, for a server: what is supplied comes from the user.
+
+        The tags that a template or the loop would write stand in the words, as the model was told.
+        """
         messages = [{"role": "user", "content": question_parts(trace, merged)}]
         for text, frames, spoken in _moves(trace):
             if spoken:
                 # All that the assistant says between two frames is one message.
                 if messages[-1]["role"] != "assistant":
-                    messages.append({"role": "assistant", "content": ""})
+                    opening = "<think>\n" if len(messages) == 1 else ""
+                    messages.append({"role": "assistant", "content": opening})
                 messages[-1]["content"] += text
             else:
                 parts = frame_parts(frames) if frames else [{"type": "text", "text": text}]
-                messages.append({"role": "user", "content": parts})
+                tags = [{"type": "text", "text": tag} for tag in ("<frame>", "</frame>")]
+                messages.append({"role": "user", "content": [tags[0], *parts, tags[1]]})
         return messages
 
     def render(
@@ -126,13 +130,7 @@ class Tags:
         self, trace: Trace, reveal_answer: bool = False, human_reasoning: bool = False
     ) -> str:
         """What a teacher is told first; answer and human reasoning are in it only on demand."""
-        question = trace.question
-        text = STUDENT
-        if reveal_answer and question.answer >= 0:
-            text += REVEALED.format(LETTERS[question.answer], question.options[question.answer])
-        if human_reasoning and question.reasoning:
-            text += HINT.format(question.reasoning)
-        return text
+        return STUDENT + hints(trace.question, reveal_answer, human_reasoning)
 
 
 TAGS = Tags()

@@ -6,20 +6,25 @@ every server takes: our choice.
 """
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
-from openai import OpenAI, OpenAIError
-from pydantic import AliasPath, BaseModel, Field, ValidationError
+from openai import BadRequestError, OpenAI, OpenAIError, UnprocessableEntityError
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
 
 from act2see.dialects import dialect_of
-from act2see.dialects.calls import read_call
+from act2see.dialects.calls import read_call, unfenced
 from act2see.policies import teacher as teachers
-from act2see.policies.teacher import Heard, Teacher, hear, jpeg, rounds
+from act2see.policies.teacher import Teacher
+from act2see.policies.wire import Said, jpeg, rounds
 from act2see.trace import Step, Trace
 
 CALL = "call{:05d}"  # nine letters and digits, as Mistral's models insist
+MAX_STOPS = 4  # of a request
+# Fields that some servers or models refuse; without them they answer all the same.
+REFUSABLE = ("max_tokens", "max_completion_tokens", "stop", "temperature")
 
 
 def openai_teacher(model: str, base_url: str = "", **options: Any) -> Teacher:
@@ -31,7 +36,7 @@ def openai_teacher(model: str, base_url: str = "", **options: Any) -> Teacher:
 
 
 def ask_judge(prompt: str, model: str, base_url: str = "") -> str:
-    """What `model` replies to a prompt, greedily; for benchmarks that a judge scores.
+    """What `model` replies to a prompt, for benchmarks that a judge scores; greedily if it can.
 
     base_url: "" for OpenAI's own server, which raises ValueError without OPENAI_API_KEY. Raises
     OpenAIError where the server gives no reply.
@@ -42,30 +47,63 @@ def ask_judge(prompt: str, model: str, base_url: str = "") -> str:
     client = OpenAI(api_key=key or "none", base_url=base_url or None, max_retries=5)
     messages = [{"role": "user", "content": prompt}]
     create = client.chat.completions.with_raw_response.create
-    response = create(model=model, messages=messages, temperature=0)
-    content = Completion.model_validate_json(response.http_response.text).content or ""
+    body = _body(create, {"model": model, "messages": messages, "temperature": 0}, set())
+    content = Completion.model_validate_json(body).content or ""
     return content.rpartition("</think>")[2].strip()
 
 
 def _connect(
     teacher: Teacher, key: str
-) -> tuple[Callable[[Trace, bool], Heard], tuple[type[Exception], ...]]:
+) -> tuple[Callable[[Trace, bool], Said], tuple[type[Exception], ...]]:
     limits = teacher.limits
     settings = {"timeout": limits.timeout_s, "max_retries": limits.retries}
     client = OpenAI(api_key=key, base_url=teacher.base_url or None, **settings)
+    refused: set[str] = set()
 
-    def ask(trace: Trace, last: bool) -> Heard:
-        instruction = dialect_of(trace).instruction(trace, teacher.reveal_answer)
-        fields = {"model": teacher.model, "max_completion_tokens": limits.reply_tokens}
-        fields["messages"] = wire(trace, instruction, last)
-        if trace.tools:
-            fields["tools"] = trace.tools
-            fields["tool_choice"] = "none" if last else "auto"
+    def ask(trace: Trace, last: bool) -> Said:
         # The body itself: the client's own classes trust servers to send what they should.
         create = client.chat.completions.with_raw_response.create
-        return read_completion(create(**fields | teacher.request).http_response.text)
+        said = read_completion(_body(create, request_of(teacher, trace, last), refused))
+        if "stop" in refused and said.stop is None:
+            said.stop = ""  # nothing was taken off
+        return said
 
     return ask, (OpenAIError, ValidationError)
+
+
+def request_of(teacher: Teacher, trace: Trace, last: bool) -> dict[str, Any]:
+    """The fields of the request for the next turn of a trace; `last` asks to answer."""
+    stops = dialect_of(trace).stops[:MAX_STOPS]
+    limit = teacher.limits.reply_tokens
+    fields = {"model": teacher.model, "max_completion_tokens": limit}
+    if teacher.base_url:
+        # The older name, which is all that several servers know; the maker's own refuses both.
+        fields["max_tokens"] = limit
+    fields["messages"] = wire(trace, teacher.instruction(trace), last)
+    if stops:
+        fields["stop"] = list(stops)
+    elif trace.tools:
+        fields["tools"] = trace.tools
+        fields["tool_choice"] = "none" if last else "auto"
+    return fields | teacher.request
+
+
+def _body(create: Callable[..., Any], fields: dict[str, Any], refused: set[str]) -> str:
+    """The reply's body, asked for again without each field that the server says it refuses.
+
+    refused: such fields, of this request and those before it; grows. Raises OpenAIError.
+    """
+    while True:
+        sent = {name: value for name, value in fields.items() if name not in refused}
+        try:
+            return create(**sent).http_response.text
+        except (BadRequestError, UnprocessableEntityError) as error:
+            # The field refused is named first; what to use instead may follow.
+            found = re.finditer(rf"\b({'|'.join(REFUSABLE)})\b", str(error))
+            named = [match[1] for match in found if match[1] in sent]
+            if not named:
+                raise
+            refused.add(named[0])
 
 
 def wire(trace: Trace, system: str, last: bool = False) -> list[dict[str, Any]]:
@@ -119,13 +157,14 @@ class Call(BaseModel):
     def step(self) -> Step:
         """The call as a step; without a tool where it cannot be read."""
         arguments = self.arguments or {}
-        arguments = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        arguments = unfenced(arguments) if isinstance(arguments, str) else json.dumps(arguments)
         return read_call(f'{{"name": {json.dumps(self.name)}, "arguments": {arguments}}}')
 
 
 class Completion(BaseModel):
     """What we read of a chat completion; servers differ in the rest."""
 
+    model: Any = None
     finish: str | None = _at("choices", 0, "finish_reason")
     content: str | None = _at("choices", 0, "message", "content")
     refusal: str | None = _at("choices", 0, "message", "refusal")
@@ -134,17 +173,30 @@ class Completion(BaseModel):
     calls: list[Call] | None = _at("choices", 0, "message", "tool_calls")
     tokens_in: int | None = _at("usage", "prompt_tokens")
     tokens_out: int | None = _at("usage", "completion_tokens")
+    # vLLM's name and SGLang's: the stop text, or none or a token's number where a turn ended by
+    # itself. Others, OpenAI among them, leave it out.
+    stop: Any = Field(
+        False,
+        validation_alias=AliasChoices(
+            AliasPath("choices", 0, "stop_reason"), AliasPath("choices", 0, "matched_stop")
+        ),
+    )
 
 
-def read_completion(text: str) -> Heard:
-    """The turn in the body of a chat completion, or why there is none; raises ValidationError."""
+def read_completion(text: str) -> Said:
+    """What the body of a chat completion says; raises ValidationError."""
     completion = Completion.model_validate_json(text)
-    thinking = completion.reasoning or completion.reasoning_content or ""
-    calls = [call.step() for call in completion.calls or []]
     filtered = completion.finish if completion.finish == "content_filter" else ""
     reason = completion.refusal or filtered
-    refused = f"refused: {reason}" if reason else ""
     usage = completion.tokens_in, completion.tokens_out
-    usage = None if None in usage else usage
-    truncated = completion.finish == "length"
-    return hear(thinking, completion.content or "", calls, truncated, refused, usage)
+    stop = completion.stop
+    return Said(
+        thinking=completion.reasoning or completion.reasoning_content or "",
+        text=completion.content or "",
+        calls=[call.step() for call in completion.calls or []],
+        truncated=completion.finish == "length",
+        refused=f"refused: {reason}" if reason else "",
+        usage=None if None in usage else usage,
+        served=completion.model if isinstance(completion.model, str) else "",
+        stop=None if stop is False else stop if isinstance(stop, str) else "",
+    )

@@ -1,14 +1,13 @@
 """What teachers behind an API share: key, account, and many requests at once.
 
 Works on traces and on a function that asks a server about one of them. Knows nothing of protocols.
-A request that fails ends its own trace, with the reason in `Trace.failed`, and no other. The paper
-names its teacher, Gemini 2.5 Pro; all of this is our choice.
+A request that fails ends its own trace, with the reason in `Trace.failed`, and no other. The model
+that answers must be the one asked for: the name of the paper's teacher, Gemini 2.5 Pro, is answered
+by another model from 2026-12-01 on. All of this is our choice.
 """
 
-import io
 import math
 import os
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,11 +16,11 @@ from functools import partial
 from threading import Condition
 from typing import Any
 
-from PIL import Image
 from pydantic_core import PydanticSerializationError
 
 from act2see.dialects import dialect_of
-from act2see.dialects.calls import CALLS
+from act2see.policies.model_name import ServedModelError, same_model
+from act2see.policies.wire import Heard, Said, hear
 from act2see.trace import Reply, Step, Trace
 
 IMAGE_TOKENS = 2_000  # the estimate for a frame until the server has counted it
@@ -85,15 +84,6 @@ class Account:
             self.settled.notify_all()
 
 
-@dataclass
-class Heard:
-    """What came of a request: a turn, or why there is none. usage: tokens in and out, if known."""
-
-    reply: Reply
-    failed: str = ""
-    usage: tuple[int, int] | None = None
-
-
 @dataclass(repr=False)
 class Teacher:
     """A policy that asks a server about many traces at once.
@@ -101,37 +91,71 @@ class Teacher:
     connect: (self, key) -> a function that makes one request, out of a trace and whether an answer
     is due now, and the errors it may raise. base_url: "" for the maker's own server, which raises
     ValueError without a key of `key_name`. request: more fields of every request, such as
-    temperature. A request that brings no turn leaves the reason in `trace.failed`.
+    temperature. allow_model: the name of another model that may answer, as the server writes it.
+    reveal_answer, human_reasoning: what the teacher is told of the question. A request that brings
+    no turn leaves the reason in `trace.failed`.
     """
 
     model: str
-    connect: Callable[["Teacher", str], tuple[Callable[[Trace, bool], Heard], tuple[type, ...]]]
+    connect: Callable[["Teacher", str], tuple[Callable[[Trace, bool], Said], tuple[type, ...]]]
     base_url: str
     key_name: str
     limits: Limits = field(default_factory=Limits)
     account: Account = field(default_factory=Account)
     reveal_answer: bool = False
+    human_reasoning: bool = False
+    allow_model: str = ""
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        self.name = self.model + " (told the answer)" * self.reveal_answer  # files are found by it
+        told = [" (told the answer)"] * self.reveal_answer
+        told += [" (told human reasoning)"] * self.human_reasoning
+        self.name = self.model + "".join(told)  # files are found by it
+        self.stranger = ""  # a model that answered and was not asked for
         self.key = secret(self.key_name)
         if not self.key and not self.base_url:
             raise ValueError(f"{self.key_name} is neither in the environment nor a Colab secret")
         self.ask, self.errors = self.connect(self, self.key or "none")
 
-    def reply(self, traces: list[Trace], last: bool = False) -> list[Reply]:
-        """The next turn of every trace; of one that failed, what was said as thinking."""
+    def instruction(self, trace: Trace) -> str:
+        """What the server is told first about a trace."""
+        hints = {"human_reasoning": True} if self.human_reasoning else {}
+        return dialect_of(trace).instruction(trace, self.reveal_answer, **hints)
+
+    def accepts(self, served: str) -> bool:
+        """Whether these models, as in `Trace.served`, are the one asked for or allowed."""
+        names = served.split(", ")
+        return all(same_model(self.model, n) or n == self.allow_model for n in names)
+
+    def reply(self, traces: list[Trace], last: bool = False) -> list[Reply | None]:
+        """The next turn of every trace; of one that failed, what was said as thinking.
+
+        None for a trace that another model answered. The other turns of the round count, and what
+        ends with them is written down; the next round raises ServedModelError and asks nothing.
+        """
+        if self.stranger:
+            model = self.stranger
+            self.stranger = ""  # whoever tries again asks again
+            rule = "ask for that one, or name it in allow_model"
+            raise ServedModelError(f"model is {self.model!r}, but {model!r} answered; {rule}")
         with ThreadPoolExecutor(self.limits.concurrency) as pool:
             heard = list(pool.map(partial(self._ask, last=last), traces))
-        for trace, one in zip(traces, heard, strict=True):
-            reason = one.failed.replace(self.key, "[key]") if self.key else one.failed
-            trace.failed = " ".join(reason.split())[:500].encode(errors="replace").decode()
-        return [one.reply for one in heard]
+        return [self._take(trace, one) for trace, one in zip(traces, heard, strict=True)]
 
-    def force(self, traces: list[Trace]) -> list[str]:
-        """An answer line of every trace, "" of one that failed."""
-        return [reply.answer for reply in self.reply(traces, last=True)]
+    def force(self, traces: list[Trace]) -> list[str | None]:
+        """An answer line of every trace, "" of one that failed, None as in `reply`."""
+        return [reply and reply.answer for reply in self.reply(traces, last=True)]
+
+    def _take(self, trace: Trace, heard: Heard) -> Reply | None:
+        """The reply, once the trace says who answered, and why it failed if it did."""
+        if not self.accepts(heard.served):
+            self.stranger = heard.served
+            return None
+        names = filter(None, (*trace.served.split(", "), heard.served))
+        trace.served = ", ".join(dict.fromkeys(names))
+        reason = heard.failed.replace(self.key, "[key]") if self.key else heard.failed
+        trace.failed = " ".join(reason.split())[:500].encode(errors="replace").decode()
+        return heard.reply
 
     def _ask(self, trace: Trace, last: bool) -> Heard:
         chars = len(str(dialect_of(trace).messages(trace)))
@@ -142,10 +166,11 @@ class Teacher:
             return Heard(Reply(), f"not asked: {reason}")
         used_in, used_out = 0, 0
         try:
-            heard = self.ask(trace, last)
-            used_in, used_out = heard.usage or (most_in, most_out)
+            said = self.ask(trace, last)
+            used_in, used_out = said.usage or (most_in, most_out)
+            heard = hear(said, trace)
             words = _words(heard.reply)
-            for step in (Step(kind="think", text=words), *heard.reply.calls):
+            for step in (Step(kind="think", text=words + heard.served), *heard.reply.calls):
                 step.model_dump_json()  # half a character cannot be written down
         except (*self.errors, PydanticSerializationError) as error:
             return Heard(Reply(), f"{type(error).__name__}: {error}")
@@ -153,86 +178,13 @@ class Teacher:
             self.account.add(-1, used_in - most_in, used_out - most_out)
         if len(words) > limit and not heard.failed:
             heard.failed = f"the reply has {len(words)} characters; the limit is {limit}"
-        return Heard(Reply(words), heard.failed) if heard.failed else heard
-
-
-def hear(
-    thinking: str,
-    text: str,
-    calls: list[Step],
-    truncated: bool,
-    refused: str,
-    usage: tuple[int, int] | None,
-) -> Heard:
-    """What was heard, out of a server's thinking, its words and its calls; nothing is a failure.
-
-    Words beside a call, or before the answer line, are reasoning too and join the thinking.
-    """
-    # Servers that take the thinking out leave no tag: all that follows is said aloud.
-    reply = CALLS.read_reply(text.strip() if "think>" in text else f"</think>{text}", truncated)
-    reply.calls = calls or reply.calls
-    lines = list(re.finditer(r"[*_ ]*Answer:", reply.answer))
-    start = len(reply.answer) if reply.calls or truncated else 0
-    if lines and not reply.calls:
-        start = lines[-1].start()
-    reasons = (thinking.strip(), reply.thinking, reply.answer[:start].strip())
-    reply.thinking = "\n\n".join(filter(None, reasons))
-    reply.answer = reply.answer[start:]
-    empty = not (thinking or text or calls or truncated)
-    return Heard(reply, refused or "the reply is empty" * empty, usage)
-
-
-@dataclass
-class Answered:
-    """What a call got back: tool, text, and the parts that a user has to show."""
-
-    tool: str
-    text: str
-    parts: list[dict[str, Any]]
-
-
-@dataclass
-class Round:
-    """A turn so far: words with the thinking between tags, functions called, what they got."""
-
-    words: str
-    functions: list[dict[str, Any]]
-    answers: list[Answered] = field(default_factory=list)
-
-
-def rounds(trace: Trace) -> list[Round]:
-    """The turns so far, in the terms that the protocols of servers share.
-
-    Frames, and what was wrong with a call that could not be read, are for the user to show: most
-    servers take neither from a tool.
-    """
-    turns: list[Round] = []
-    calls = iter(trace.calls())
-    for message in dialect_of(trace).messages(trace)[1:]:
-        content = message["content"]
-        if message["role"] == "assistant":
-            thinking = message.get("reasoning_content", "")
-            words = f"<think>\n{thinking}\n</think>\n\n{content}".strip() if thinking else content
-            functions = [call["function"] for call in message.get("tool_calls", [])]
-            turns.append(Round(words, functions))
-            continue
-        frames = sum(part["type"] == "image" for part in content)
-        tool = next(calls).tool
-        text = f"{frames} frames follow." if frames else content[0]["text"]
-        turns[-1].answers.append(Answered(tool, text, content if frames or not tool else []))
-    return turns
+        return Heard(Reply(words), heard.failed, heard.served) if heard.failed else heard
 
 
 def _words(reply: Reply) -> str:
     """All that a reply says, calls included."""
     calls = [call.text or str(call.arguments) for call in reply.calls]
     return "\n\n".join(filter(None, [reply.thinking, *calls, reply.answer]))
-
-
-def jpeg(image: Image.Image) -> bytes:
-    """The picture as teachers get it."""
-    image.save(file := io.BytesIO(), "JPEG", quality=90)
-    return file.getvalue()
 
 
 def secret(name: str) -> str:

@@ -181,8 +181,12 @@ def test_a_turn_stops_where_its_call_is_closed(base, processor, traces):
 def test_a_server_sees_what_was_supplied_as_the_users(processor):
     messages = TAGS.messages(whole())
     assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
-    assert messages[1]["content"].endswith("</retrieve>")
-    assert messages[2]["content"][0]["text"] == "<3.0 seconds>"
+    assert messages[1]["content"] == (
+        "<think>\nthe frames do not show it.\n<retrieve> the visitor is a cross. </retrieve>"
+    )
+    words = [part.get("text") for part in messages[2]["content"]]
+    assert words == ["<frame>", "<3.0 seconds>", None, "</frame>"]
+    assert messages[3]["content"] == "at 3.0 it is blue.\n</think>\n\n<answer> B </answer>"
 
 
 def test_human_reasoning_is_in_the_instruction_only_on_demand():

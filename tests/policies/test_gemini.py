@@ -2,15 +2,20 @@ import base64
 import json
 import logging
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
 
+from act2see.dialects.tags import TAGS
 from act2see.interleave import Budget, collect, interleave
 from act2see.policies.gemini import gemini_teacher
+from act2see.policies.model_name import ServedModelError
 from act2see.policies.teacher import Account, Limits
+from act2see.policies.wire import jpeg
 from act2see.store import read_traces
 from act2see.tools.retrieve import RetrieveFrames
+from tests.dialects.test_tags import Retrieve
 
 ONCE = Limits(retries=0, timeout_s=20)
 TWICE = Limits(retries=1, retry_delay_s=0.001, timeout_s=20)
@@ -190,3 +195,76 @@ def test_colabs_store_is_asked_where_the_environment_has_no_key(monkeypatch):
     assert gemini_teacher().key == "from the store"
     with pytest.raises(ValueError, match="OTHER is neither"):
         gemini_teacher(key_name="OTHER")
+
+
+def test_another_model_stops_the_run_naming_both(serve, questions, key, tmp_path):
+    file = tmp_path / "t.jsonl"
+
+    def script(body, number):
+        model = "g-001" if number < 2 else "gemini-3.8-flash"
+        return 200, {}, ANSWER[2] | {"modelVersion": model}
+
+    with serve(script) as (url, bodies):
+        teacher = gemini_teacher("g", url, limits=ONCE)
+        with pytest.raises(ServedModelError, match=r"'g', but 'gemini-3.8-flash' answered"):
+            collect(file, questions[:4], teacher, TOOLS, BUDGET)
+    assert [t.served for t in read_traces(file)] == ["g-001"] * 2 and len(bodies) == 4
+    with serve(lambda body, number: script(body, 9)) as (url, bodies):
+        teacher = gemini_teacher("g", url, limits=ONCE, allow_model="gemini-3.8-flash")
+        traces = collect(file, questions[:4], teacher, TOOLS, BUDGET)
+    assert {t.served for t in traces} == {"g-001", "gemini-3.8-flash"} and len(bodies) == 2
+
+
+def test_frames_stand_in_their_functions_response_from_gemini_3_on(serve, questions, key):
+    look = response({"functionCall": LOOK, "thoughtSignature": SIGNATURE})
+    with serve(by_turn(look, ANSWER)) as (url, bodies):
+        teacher = gemini_teacher("gemini-3.8-flash", url, limits=ONCE)
+        (trace,) = interleave(questions[:1], teacher, TOOLS, BUDGET)
+    (part,) = bodies[1]["contents"][2]["parts"]
+    told = part["functionResponse"]
+    names = [f"frame{i}.jpg" for i in range(5)]
+    assert told["response"]["output"] == "5 frames follow."
+    assert [f["picture"]["$ref"] for f in told["response"]["frames"]] == names
+    labels = [f["label"] for f in told["response"]["frames"]]
+    assert labels == [frame.label() for frame in trace.steps[2].frames]
+    blobs = [p["inline_data"] for p in told["parts"]]  # the client's form; both are JSON of it
+    assert [blob["display_name"] for blob in blobs] == names
+    pictures = [base64.b64decode(blob["data"], altchars=b"-_") for blob in blobs]
+    assert pictures == [jpeg(frame.image()) for frame in trace.steps[2].frames]
+    assert trace.letter() == "A"
+
+
+TAGS_BUDGET = replace(BUDGET, dialect="tags")
+SPOKEN = {"text": "<think>not shown. <retrieve> a red disc "}
+THOUGHT_OF = {"text": "not shown. <retrieve> a red disc </retrieve>", "thought": True}
+
+
+@pytest.mark.parametrize(
+    "call", [response(THOUGHT, SPOKEN), response(SPOKEN), response(THOUGHT_OF)]
+)
+def test_a_whole_dialogue_in_tags(serve, questions, key, call):
+    """Of a model that hides its thoughts, the visible text is the trace; else what it thought."""
+    answer = response({"text": "it is red.</think><answer> A "})
+    with serve(by_turn(call, answer)) as (url, bodies):
+        teacher = gemini_teacher("g", url, limits=ONCE)
+        (trace,) = interleave(questions[:1], teacher, (Retrieve(),), TAGS_BUDGET)
+    assert [s.kind for s in trace.steps] == ["think", "call", "evidence", "think", "answer"]
+    assert trace.calls()[0].arguments == {"query": "a red disc"} and trace.letter() == "A"
+    assert trace.reasoning() == "not shown. it is red." and trace.well_formed()
+    first, second = bodies
+    assert "tools" not in first and first["generationConfig"]["stopSequences"] == list(TAGS.stops)
+    asked, said, shown = second["contents"]
+    assert [asked] == first["contents"]
+    words = "<think>\nnot shown.\n<retrieve> a red disc </retrieve>"
+    assert said == {"role": "model", "parts": [{"text": words}]}
+    assert [next(iter(part)) for part in shown["parts"]] == ["text", "text", "inlineData", "text"]
+    assert shown["parts"][0]["text"] == "<frame>"
+
+
+def test_a_call_left_open_in_a_thought_was_stopped_by_nothing(serve, questions, key):
+    thought = response({"text": "hm. <retrieve> a red disc", "thought": True})
+    answer = response({"text": "<answer> A </answer>"})
+    with serve(by_turn(thought, answer)) as (url, _):
+        teacher = gemini_teacher("g", url, limits=ONCE)
+        (trace,) = interleave(questions[:1], teacher, (Retrieve(),), TAGS_BUDGET)
+    assert trace.failed_calls() == 1 and not trace.calls()[0].tool and trace.letter() == "A"

@@ -6,11 +6,16 @@ from dataclasses import replace
 import pytest
 
 from act2see.dialects.calls import CALLS
+from act2see.dialects.tags import TAGS
 from act2see.interleave import Budget, collect, interleave
+from act2see.policies.model_name import ServedModelError
 from act2see.policies.openai import ask_judge, openai_teacher, read_completion
 from act2see.policies.teacher import Account, Limits
+from act2see.policies.wire import hear
 from act2see.store import read_traces
 from act2see.tools.retrieve import RetrieveFrames
+from act2see.trace import Question, Trace
+from tests.dialects.test_tags import Retrieve
 
 ONCE = Limits(retries=0, timeout_s=20)
 LOOK = '{"start_s": 1, "end_s": 3}'
@@ -18,14 +23,15 @@ BUDGET = Budget(overview_frames=2, max_calls=2)
 TOOLS = (RetrieveFrames(),)
 
 
-def completion(content="", calls=(), finish="stop", usage=(1000, 100), **message):
+def completion(content="", calls=(), finish="stop", usage=(1000, 100), told=None, **message):
+    """A response; told: more fields of its choice, such as vLLM's `stop_reason`."""
     made = [
         {"id": f"x{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
         for i, (name, arguments) in enumerate(calls)
     ]
     message |= {"role": "assistant", "content": content, "tool_calls": made or None}
     counted = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
-    choice = {"index": 0, "message": message, "finish_reason": finish}
+    choice = {"index": 0, "message": message, "finish_reason": finish, **(told or {})}
     return 200, {}, {"choices": [choice], "usage": counted}
 
 
@@ -97,11 +103,18 @@ def test_a_call_that_is_not_json_is_data_and_told_so(serve, questions, key):
     assert shown["content"][0]["text"].startswith("the call is not JSON")
 
 
+def heard(content, **message):
+    """The turn in a completion, about a question with four options."""
+    question = Question(video="v.mp4", text="which?", options=["red", "blue", "green", "white"])
+    body = json.dumps(completion(content, **message)[2])
+    return hear(read_completion(body), Trace(question=question)).reply
+
+
 def test_thinking_may_come_in_tags_or_before_the_answer():
-    tagged = read_completion(json.dumps(completion("<think>a</think>\n\nAnswer: B")[2])).reply
-    plain = read_completion(json.dumps(completion("it is red.\n\n**Answer: B**")[2])).reply
+    tagged = heard("<think>a</think>\n\nAnswer: B")
+    plain = heard("it is red.\n\n**Answer: B**")
     call = '<tool_call>{"name": "retrieve_frames", "arguments": {}}</tool_call>'
-    written = read_completion(json.dumps(completion(f"<think>a</think>{call}")[2])).reply
+    written = heard(f"<think>a</think>{call}")
     assert (tagged.thinking, tagged.answer) == ("a", "Answer: B")
     assert (plain.thinking, plain.answer) == ("it is red.", "**Answer: B**")
     assert (written.thinking, written.calls[0].tool) == ("a", "retrieve_frames")
@@ -259,3 +272,179 @@ def test_a_judge_replies_without_its_thoughts_and_without_a_key_is_not_asked(ser
     assert bodies == [sent]
     with pytest.raises(ValueError, match="OPENAI_API_KEY is neither in the environment"):
         ask_judge("the same?", "j")
+
+
+def served_by(reply, model):
+    """The reply, with the name of the model that gave it."""
+    return (*reply[:2], reply[2] | {"model": model})
+
+
+def test_the_model_that_answered_is_in_the_trace(serve, questions, key):
+    for model in ("m", "models/M-001", "m-2026-08-06", None):
+        reply = served_by(ANSWER, model)
+        (trace,), _ = run(serve, questions[:1], lambda body, number, reply=reply: reply)
+        assert trace.served == (model or "") and not trace.failed
+
+
+def switching(good):
+    """A script: `m` answers so many requests, `n` all others."""
+
+    def script(body, number):
+        return served_by(ANSWER, "m" if number < good else "n")
+
+    return script
+
+
+@pytest.mark.parametrize("good", [0, 1, 3])
+def test_another_model_stops_the_run_naming_both_and_what_is_done_stays(
+    serve, questions, key, tmp_path, good
+):
+    account = Account(input_usd=1)
+    file = tmp_path / "t.jsonl"
+    with serve(switching(good)) as (url, bodies):
+        teacher = openai_teacher("m", url, limits=ONCE, account=account)
+        with pytest.raises(
+            ServedModelError, match=r"model is 'm', but 'n' answered; .*allow_model"
+        ):
+            collect(file, questions[:4], teacher, TOOLS, BUDGET)
+        assert len(bodies) == 4 and account.tokens_in == 4_000 and account.open == 0
+    kept = read_traces(file) if file.exists() else []
+    assert [t.served for t in kept] == ["m"] * good and all(t.letter() == "A" for t in kept)
+    with serve(switching(99)) as (url, bodies):
+        teacher = openai_teacher("m", url, limits=ONCE)
+        assert len(collect(file, questions[:4], teacher, TOOLS, BUDGET)) == 4
+        assert len(bodies) == 4 - good
+
+
+def test_another_model_may_give_a_forced_answer_no_more_than_any_other(
+    serve, questions, key, tmp_path
+):
+    cut = served_by(completion("hm", finish="length"), "m")
+    script = by_turn(cut, served_by(ANSWER, "n"))
+    with serve(script) as (url, bodies), pytest.raises(ServedModelError, match="'n' answered"):
+        teacher = openai_teacher("m", url, limits=ONCE)
+        collect(tmp_path / "t.jsonl", questions[:1], teacher, TOOLS, BUDGET)
+    assert len(bodies) == 2 and not (tmp_path / "t.jsonl").exists()
+
+
+def test_a_model_that_is_allowed_may_answer_and_counts_where_it_is(serve, questions, key, tmp_path):
+    file = tmp_path / "t.jsonl"
+    for allowed, asked in (("n", 2), ("n", 0)):
+        with serve(switching(1)) as (url, bodies):
+            teacher = openai_teacher("m", url, limits=ONCE, allow_model=allowed)
+            traces = collect(file, questions[:2], teacher, TOOLS, BUDGET)
+        assert {t.served for t in traces} == {"m", "n"} and len(bodies) == asked
+    with serve(switching(99)) as (url, bodies):
+        # Not allowed any more, the other model's trace is not the one asked for.
+        traces = collect(file, questions[:2], openai_teacher("m", url), TOOLS, BUDGET)
+    assert [t.served for t in traces] == ["m", "m"] and len(bodies) == 1
+
+
+TAGS_BUDGET = replace(BUDGET, dialect="tags")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        completion("<think>not shown. <retrieve> a red disc "),
+        completion("<think>not shown. <retrieve> a red disc ", told={"stop_reason": "</retrieve>"}),
+        completion(None, reasoning_content="not shown. <retrieve> a red disc </retrieve>"),
+        completion(
+            None, reasoning="not shown. <retrieve> a red disc", told={"stop_reason": "</retrieve>"}
+        ),
+        completion("<retrieve> a red disc </retrieve>", reasoning_content="not shown."),
+    ],
+)
+def test_a_whole_dialogue_in_tags(serve, questions, key, call):
+    answer = completion("it is red.</think><answer> A ")
+    with serve(by_turn(call, answer)) as (url, bodies):
+        teacher = openai_teacher("m", url, limits=ONCE)
+        (trace,) = interleave(questions[:1], teacher, (Retrieve(),), TAGS_BUDGET)
+    assert [s.kind for s in trace.steps] == ["think", "call", "evidence", "think", "answer"]
+    assert trace.calls()[0].arguments == {"query": "a red disc"} and trace.letter() == "A"
+    assert trace.reasoning() == "not shown. it is red." and trace.well_formed()
+    first, second = bodies
+    assert "tools" not in first and first["stop"] == list(TAGS.stops)
+    assert first["messages"] == second["messages"][:2]
+    said, shown = second["messages"][2:]
+    words = "<think>\nnot shown.\n<retrieve> a red disc </retrieve>"
+    assert said == {"role": "assistant", "content": words}
+    assert shown["role"] == "user"
+    kinds = [part["type"] for part in shown["content"]]
+    assert kinds == ["text", "text", "image_url", "text"]
+    assert shown["content"][0]["text"] == "<frame>" and shown["content"][3]["text"] == "</frame>"
+
+
+def test_a_call_left_open_where_the_server_says_that_nothing_stopped_it_is_told_so(
+    serve, questions, key
+):
+    open_call = completion("<think>hm. <retrieve> a red disc", told={"stop_reason": None})
+    answer = completion("<answer> A </answer>")
+    with serve(by_turn(open_call, answer)) as (url, bodies):
+        teacher = openai_teacher("m", url, limits=ONCE)
+        (trace,) = interleave(questions[:1], teacher, (Retrieve(),), TAGS_BUDGET)
+    assert trace.failed_calls() == 1 and not trace.calls()[0].tool and not trace.well_formed()
+    assert "must be <retrieve> query </retrieve>" in bodies[1]["messages"][-1]["content"][1]["text"]
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens'."),
+        (422, "extra_forbidden: max_completion_tokens"),
+        (400, "Unsupported parameter: 'stop' is not supported with this model."),
+    ],
+)
+def test_a_field_that_a_server_refuses_is_left_out(serve, questions, key, status, message):
+    field = next(
+        name for name in ("max_tokens", "max_completion_tokens", "stop") if name in message
+    )
+
+    def script(body, number):
+        no = status, {}, {"error": {"message": message}}
+        return no if field in body else completion("<answer> A </answer>")
+
+    with serve(script) as (url, bodies):
+        teacher = openai_teacher("m", url, limits=replace(ONCE, concurrency=1))
+        traces = list(interleave(questions[:2], teacher, (), TAGS_BUDGET))
+    assert [t.letter() for t in traces] == ["A", "A"]
+    # Both names of the limit are sent, since several servers know the older one alone.
+    wanted = {"max_tokens", "max_completion_tokens", "stop"}
+    assert [wanted - set(body) for body in bodies] == [set(), {field}, {field}]
+    assert all(1 <= len({"max_tokens", "max_completion_tokens"} & set(b)) for b in bodies)
+
+
+def test_without_stops_an_open_tag_was_left_open(serve, questions, key):
+    def script(body, number):
+        no = 400, {}, {"error": {"message": "'stop' is not supported"}}
+        return no if "stop" in body else completion("<retrieve> a red disc")
+
+    with serve(script) as (url, _):
+        teacher = openai_teacher("m", url, limits=ONCE)
+        (trace,) = interleave(questions[:1], teacher, (Retrieve(),), TAGS_BUDGET)
+    assert not trace.calls()[0].tool
+
+
+def test_a_judge_that_takes_no_temperature_is_asked_without(serve, key):
+    def script(body, number):
+        no = 400, {}, {"error": {"message": "'temperature' does not support 0 with this model."}}
+        return no if "temperature" in body else completion("Yes.")
+
+    with serve(script) as (url, bodies):
+        assert ask_judge("the same?", "j", url) == "Yes." and len(bodies) == 2
+
+
+def test_arguments_that_are_json_within_json_are_read(serve, questions, key):
+    for arguments in (json.dumps(LOOK), json.loads(LOOK), f"```json\n{LOOK}\n```"):
+        look = completion("", [("retrieve_frames", arguments)])
+        (trace,), _ = run(serve, questions[:1], by_turn(look, ANSWER))
+        assert trace.calls()[0].arguments == {"start_s": 1, "end_s": 3}
+
+
+def test_human_reasoning_is_told_only_on_demand_and_the_name_says_so(serve, questions, key):
+    for dialect in ("calls", "tags"):
+        with serve(lambda body, number: ANSWER) as (url, (bodies)):
+            teacher = openai_teacher("m", url, human_reasoning=True, reveal_answer=True)
+            (trace,) = interleave(questions[:1], teacher, (), replace(BUDGET, dialect=dialect))
+        assert questions[0].reasoning in bodies[0]["messages"][0]["content"]
+        assert trace.policy == "m (told the answer) (told human reasoning)"
