@@ -1,7 +1,8 @@
 """Ratios of ours to a slow obvious reference, both run in turn in one process, as a table.
 
 A script states a case, two functions and a limit; `outputs/perf.csv` keeps the last figures of
-every subject. Only ratios are compared: times hold for one machine at one hour.
+every subject, with machine, date and versions. Only ratios are compared: times hold for one machine
+at one hour.
 """
 
 import ctypes
@@ -9,13 +10,16 @@ import gc
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from math import isnan
 from pathlib import Path
 from statistics import median
 
 import pandas as pd
+import torch
 
 TABLE = Path("outputs/perf.csv")
-COLUMNS = ["subject", "case", "ours", "reference", "unit", "ratio", "limit"]
+NAN = float("nan")
 
 
 def compare(
@@ -26,7 +30,7 @@ def compare(
     limit: `>= 3` for reference / ours, `<= 0.8` for ours / reference.
     """
     seconds = [(_take(ours), _take(reference)) for _ in range(pairs)]
-    record(subject, case, limit, *(median(some) for some in zip(*seconds, strict=True)))
+    record(subject, case, limit, *(median(some) for some in zip(*seconds, strict=True)), n=pairs)
 
 
 def _take(work: Callable) -> float:
@@ -36,16 +40,45 @@ def _take(work: Callable) -> float:
     return told if isinstance(told, float) else time.perf_counter() - began
 
 
-def record(subject: str, case: str, limit: str, ours, reference, unit: str = "s") -> None:
-    """Print one row and keep it in the table, in place of an older one of the same case."""
+def record(
+    subject: str,
+    case: str,
+    limit: str,
+    ours: float,
+    reference: float = NAN,
+    unit: str = "s",
+    n: int = 1,
+    note: str = "",
+) -> None:
+    """Print one row and keep it in the table, in place of an older one of the same case.
+
+    limit: as of `compare`; "" for ours / reference and no verdict. NaN is what was not measured.
+    n: how many runs a figure is the median of.
+    """
     ratio = reference / ours if limit.startswith(">=") else ours / reference
-    held = ratio >= float(limit[2:]) if limit.startswith(">=") else ratio <= float(limit[2:])
-    row = [subject, case, round(ours, 4), round(reference, 4), unit, round(ratio, 3), limit]
-    print(f"{subject}: {case}: {ratio:.2f} ({limit}, {'held' if held else 'MISSED'})", flush=True)
-    TABLE.parent.mkdir(exist_ok=True)
-    old = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=COLUMNS)
-    old = old[(old.subject != subject) | (old.case != case)]
-    pd.DataFrame([*old.to_numpy().tolist(), row], columns=COLUMNS).to_csv(TABLE, index=False)
+    held = not limit or (ratio >= float(limit[2:]) if ">" in limit else ratio <= float(limit[2:]))
+    row = {
+        "subject": subject,
+        "case": case,
+        "n": n,
+        "ours": round(ours, 4),
+        "reference": round(reference, 4),
+        "unit": unit,
+        "ratio": round(ratio, 3),
+        "limit": limit,
+        "note": note,
+        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU",
+        "date": time.strftime("%Y-%m-%d"),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+    }
+    verdict = f" ({limit}, {'held' if held else 'MISSED'})" if limit and not isnan(ratio) else ""
+    figures = f"{ours:.4g} to {reference:.4g} {unit}, {ratio:.2f}"
+    print(f"{subject}: {case}: {figures}{verdict} {note}".rstrip(), flush=True)
+    TABLE.parent.mkdir(parents=True, exist_ok=True)
+    rows = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+    rows = [old for old in rows if (old["subject"], old["case"]) != (subject, case)]
+    pd.DataFrame([*rows, row], columns=[*row]).to_csv(TABLE, index=False)
 
 
 def peak_bytes(work: Callable) -> float:
