@@ -32,7 +32,7 @@ from act2see.finetune import finetune
 from act2see.interleave import collect
 from act2see.pocket.grid import KEY_FRAMES, TOOLS, Cell, grid
 from act2see.pocket.oracle import OraclePolicy
-from act2see.pocket.questions import FAMILIES, pocket_questions
+from act2see.pocket.questions import pocket_questions
 from act2see.policies.key_frames import KeyFrames
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import IMAGINE, POCKET
@@ -73,7 +73,7 @@ class Study:
         """Fresh questions, others for every seed."""
         # Notebooks count their seeds from 0: these are not theirs.
         return pocket_questions(
-            "test", 100 + seed, self.test_questions, self.folder / "clips", FAMILIES
+            "test", 100 + seed, self.test_questions, self.folder / "clips", IMAGINE.families
         )
 
     def lay_out(self, cell: Cell) -> Path:
@@ -124,7 +124,7 @@ class Study:
 @cache
 def teacher_traces(folder: Path, tools: str, count: int, seed: int = 0) -> list[Trace]:
     """The teacher's traces of the first `count` training questions, with their similarity."""
-    questions = pocket_questions("train", 0, count, folder / "clips", FAMILIES)
+    questions = pocket_questions("train", 0, count, folder / "clips", IMAGINE.families)
     file = folder / f"traces-{tools}-{seed}.jsonl"
     offer = [tool.loaded() for tool in TOOLS[tools]]
     traces = collect(file, questions, OraclePolicy(seed=seed), offer, IMAGINE.budget)
@@ -179,8 +179,12 @@ def blind(trace: Trace) -> Trace:
 
 def rows(cell: Cell, traces: list[Trace]) -> pd.DataFrame:
     """A row a family, one of all, and one of those that need a look: all but `static`."""
-    whole = statistics.summary(cell.cell, traces, FAMILIES)
-    looks = statistics.summary(cell.cell, traces, FAMILIES[1:]).tail(1).assign(family="need a look")
+    whole = statistics.summary(cell.cell, traces, IMAGINE.families)
+    looks = (
+        statistics.summary(cell.cell, traces, IMAGINE.families[1:])
+        .tail(1)
+        .assign(family="need a look")
+    )
     table = pd.concat([whole, looks]).assign(grid=cell.grid, cell=cell.cell, seed=cell.seed)
     return table[COLUMNS].round(4)
 
@@ -191,7 +195,9 @@ def gains(answers: dict[str, list[Trace]]) -> pd.DataFrame:
     answers: by cell, those of all seeds.
     """
     others = ["retrieval", "generation", "none", "base"]
-    pairs = [statistics.compare(answers[cell], answers["both"], FAMILIES) for cell in others]
+    pairs = [
+        statistics.compare(answers[cell], answers["both"], IMAGINE.families) for cell in others
+    ]
     table = pd.DataFrame(pairs).round(4).rename(columns={"gain": "accuracy"})
     names = {"grid": "gain of both", "cell": others, "seed": "all", "family": "all"}
     return table.assign(**names).reindex(columns=COLUMNS)

@@ -32,14 +32,15 @@ class Policy(Protocol):
     def reply(self, traces: list[Trace]) -> list[Reply | None]:
         """The next turn of every trace, in the same order; None where the trace has to wait."""
 
-    def force(self, traces: list[Trace]) -> list[str]:
-        """An answer line, `Answer: X`, for traces whose budget is spent."""
+    def force(self, traces: list[Trace]) -> list[str | None]:
+        """An answer line, `Answer: X`, for traces whose budget is spent; None as in `reply`."""
 
 
 @dataclass(frozen=True)
 class Budget:
     """How much a dialogue may see, how many are open at a time, and how they are written down.
 
+    overview_hz: frames per second of the overview, `overview_frames` at the most; 0 for so many.
     overview_as_video: half the tokens, since a local Qwen3-VL merges two frames into one.
     max_side_px: of an overview frame; 0 keeps the video's size. dialect: one of `DIALECTS`.
     """
@@ -50,10 +51,22 @@ class Budget:
     overview_as_video: bool = False
     max_side_px: int = 0
     dialect: str = "calls"
+    overview_hz: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.open_dialogues < 1 or self.overview_frames < 0 or self.max_calls < 0:
+        numbers = self.overview_frames, self.max_calls, self.overview_hz
+        if self.open_dialogues < 1 or min(numbers) < 0:
             raise ValueError(f"{self}: one dialogue must be open, nothing may be below 0")
+
+    def overview_count(self, duration_s: float) -> int:
+        """How many frames the overview of a clip has.
+
+        >>> Budget(overview_frames=64, overview_hz=1.0).overview_count(20.4)
+        20
+        """
+        if not self.overview_hz:
+            return self.overview_frames
+        return min(max(round(duration_s * self.overview_hz), 1), self.overview_frames)
 
 
 def interleave(
@@ -82,7 +95,7 @@ def interleave(
             forced = [trace for trace in live if trace.forced]
             answers = policy.force(forced) if forced else []
             for trace, answer in zip(forced, answers, strict=True):
-                if not trace.failed:
+                if not trace.failed and answer is not None:
                     trace.steps.append(Step(kind="answer", text=answer))
             ended = [t for t in live if t.failed or (t.steps and t.steps[-1].kind == "answer")]
             # By identity: two dialogues about one question may read alike.
@@ -109,13 +122,18 @@ def collect(
     questions = [with_duration(question) for question in questions]
     by_id = {question.id: question for question in questions}
     names = [tool.name for tool in tools]
-    key = (policy.name, names, setting(tools, budget), budget.dialect, budget.overview_frames, "")
+    key = (policy.name, names, setting(tools, budget), budget.dialect, "")
+    key = (*key, getattr(policy, "attempt", 1))
+    accepts = getattr(policy, "accepts", lambda served: True)  # of a server, the model
     done = {}
     for trace in read_traces(path) if path.exists() else []:
         own = (trace.policy, trace.tool_names(), trace.setting, trace.dialect)
-        own = (*own, len(trace.overview), trace.failed)
         question = by_id.get(trace.question.id)
-        if own == key and question and _same(question, trace.question):
+        own = (*own, trace.failed, trace.attempt)
+        if own != key or not question or not accepts(trace.served):
+            continue
+        same = _same(question, trace.question)
+        if same and len(trace.overview) == budget.overview_count(question.duration_s):
             trace.question = question
             done[question.id] = trace
     missing = [question for question in questions if question.id not in done]
@@ -134,8 +152,9 @@ def _same(one: Question, other: Question) -> bool:
 def setting(tools: Sequence[Tool], budget: Budget) -> str:
     """The limits of a dialogue, and what shapes the evidence of its tools, in words."""
     overview = f"overview {budget.max_side_px} px" if budget.max_side_px else ""
+    rate = f"overview {budget.overview_hz:g} Hz" if budget.overview_hz else ""
     video = "overview as video" if budget.overview_as_video else ""
-    parts = [f"{budget.max_calls} calls", overview, video, *(tool.setting for tool in tools)]
+    parts = [f"{budget.max_calls} calls", rate, overview, video, *(t.setting for t in tools)]
     return ", ".join(filter(None, parts))
 
 
@@ -151,8 +170,8 @@ def open_trace(
 ) -> Trace:
     """A trace with its overview: the frames at the middles of equal parts of the clip."""
     question = with_duration(question)
-    moments_s = (np.arange(budget.overview_frames) + 0.5) * question.duration_s
-    moments_s /= max(budget.overview_frames, 1)
+    count = budget.overview_count(question.duration_s)
+    moments_s = (np.arange(count) + 0.5) * question.duration_s / max(count, 1)
     images, times_s = read_frames(question.video, moments_s, budget.max_side_px)
     pairs = zip(images, times_s.tolist(), strict=True)
     return Trace(

@@ -2,19 +2,22 @@
 
 Works on names and numbers. Knows nothing of how anything is done: what a profile changes is data.
 `pocket` is the embedded default and needs no GPU, no key and no download; `imagine` is the same
-with hypothetical frames and the questions that need them; `t4` is for one GPU of 16 GB, `paper` for
-one of 24 GB or more. Student, teacher, embedder and sources of `paper` are the paper's; other
-models and numbers are our choice.
+with hypothetical frames and the questions that need them; `paper_pocket` is the paper's protocol in
+that world. `t4` is for one GPU of 16 GB, `large` for one of 24 GB or more, both with our dialect.
+`paper` is the paper's own protocol: tags, one frame found or drawn by a text, its models and recipe
+as reported in a third party's note on it; what the note lacks is our choice, and says so.
 """
 
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from act2see.dialects.calls import STUDENT
+from act2see.dialects.tags import STUDENT as TAGS_STUDENT
 from act2see.interleave import Budget
 from act2see.recipe import Recipe
 from act2see.tools.generate import GenerateFrame
 from act2see.tools.retrieve import RetrieveFrames
+from act2see.tools.search import ImagineFrame, SearchFrame
 from act2see.tools.tool import Tool
 
 MODELS = files("act2see") / "pocket" / "models"
@@ -40,6 +43,7 @@ class Profile:
     source: str = "pocket"  # of the questions to distil from, in `datasets.DATASETS`
     families: tuple[str, ...] = ()  # of the pocket world's questions; (): what real frames answer
     questions: int = 1800  # asked of the teacher
+    retries: int = 0  # of a question that it answered wrongly (paper: 2)
     benchmark: str = "pocket"  # of the questions to be scored on, in `datasets.DATASETS`
     reply_tokens: int = 256  # of a student's turn, thinking included
     memory_gb: float = 8.0  # to train and answer in
@@ -65,10 +69,29 @@ IMAGINE = replace(
     families=("static", "moment", "search", "order", "counterfactual"),
     questions=2500,
 )
+POCKET_RETRIEVER = str(MODELS / "retriever")
+PAPER_POCKET = replace(
+    IMAGINE,
+    name="paper_pocket",
+    adapter="",
+    # The overview is the world's: what is brief happens between its frames.
+    budget=replace(IMAGINE.budget, max_calls=1, dialect="tags"),
+    tools=(
+        SearchFrame(retriever=POCKET_RETRIEVER),
+        ImagineFrame(
+            generator=POCKET_GENERATOR.generator,
+            options=POCKET_GENERATOR.options,
+            retriever=POCKET_RETRIEVER,
+        ),
+    ),
+    families=("static", "moment", "search", "order", "counterfactual", "described"),
+)
 T4 = Profile(
     name="t4",
     student="Qwen/Qwen3-VL-4B-Thinking",
-    teacher="gemini-2.5-pro",
+    # Served, and no preview. The paper's, Gemini 2.5 Pro, is shut down on 2026-12-01; requests for
+    # it are then answered by this one, without an error.
+    teacher="gemini-3.8-flash",
     embedder="BAAI/bge-m3",
     budget=Budget(
         overview_frames=12,
@@ -97,9 +120,9 @@ T4 = Profile(
     reply_tokens=2048,
     memory_gb=15.0,
 )
-PAPER = replace(
+LARGE = replace(
     T4,
-    name="paper",
+    name="large",
     student="Qwen/Qwen3-VL-8B-Thinking",
     budget=Budget(
         overview_frames=32,
@@ -119,14 +142,34 @@ PAPER = replace(
     reply_tokens=4096,
     memory_gb=80.0,
 )
-PROFILES = {profile.name: profile for profile in (POCKET, IMAGINE, T4, PAPER)}
+PAPER = replace(
+    LARGE,
+    name="paper",
+    # The paper begins with a frame a second. It names no bound, and long videos need one: ours.
+    budget=replace(LARGE.budget, overview_hz=1.0, overview_frames=64, max_calls=1, dialect="tags"),
+    tools=(
+        SearchFrame(retriever="Salesforce/blip2-itm-vit-g-coco", max_side_px=448),
+        ImagineFrame(
+            generator="stabilityai/stable-diffusion-3.5-large",
+            # Its makers' steps and guidance for text alone; the strength is our choice.
+            options={"num_inference_steps": 28, "guidance_scale": 3.5, "strength": 0.7},
+            retriever="Salesforce/blip2-itm-vit-g-coco",
+            max_side_px=448,
+        ),
+    ),
+    # The paper's rate, batch and epoch; rank and targets of its adapter are not known.
+    recipe=Recipe(learning_rate=2.5e-6, epochs=1, batch_size=1, fed_tokens=1, recompute=True),
+    system=TAGS_STUDENT,
+    retries=2,
+)
+PROFILES = {profile.name: profile for profile in (POCKET, IMAGINE, PAPER_POCKET, T4, LARGE, PAPER)}
 
 
 def load_profile(name: str, **changed: str | int) -> Profile:
     """The profile of this name, with fields changed where a value is given; "" and 0 leave them.
 
-    `ranker` and `generator` change the tool that has such a field. Raises ValueError naming the
-    known profiles, and TypeError for a field that there is not.
+    `ranker`, `retriever` and `generator` change the tools that have such a field. Raises ValueError
+    naming the known profiles, and TypeError for a field that there is not.
 
     >>> load_profile("t4", student="my/own", teacher="").student
     'my/own'
@@ -134,7 +177,8 @@ def load_profile(name: str, **changed: str | int) -> Profile:
     if name not in PROFILES:
         raise ValueError(f"profile is {name!r}; it must be one of: {', '.join(PROFILES)}")
     fields = {field: value for field, value in changed.items() if value}
-    models = {field: fields.pop(field) for field in ("ranker", "generator") if field in fields}
+    names = ("ranker", "retriever", "generator")
+    models = {field: fields.pop(field) for field in names if field in fields}
     tools = tuple(
         replace(tool, **{field: m for field, m in models.items() if hasattr(tool, field)})
         for tool in PROFILES[name].tools

@@ -6,7 +6,7 @@ import pytest
 
 from act2see.interleave import Budget, interleave
 from act2see.pocket.oracle import OraclePolicy
-from act2see.pocket.questions import FAMILIES, pocket_questions
+from act2see.pocket.questions import pocket_questions
 from act2see.profiles import PROFILES
 from act2see.student import load_processor, load_student
 
@@ -18,7 +18,8 @@ TOOLS = (RETRIEVE, replace(GENERATE, generator=lambda frame, prompt: frame))
 @pytest.fixture(scope="session")
 def questions(tmp_path_factory):
     """Ten questions, two of each family, with clips on disk."""
-    return pocket_questions("validation", 123, 10, tmp_path_factory.mktemp("clips"), FAMILIES)
+    clips = tmp_path_factory.mktemp("clips")
+    return pocket_questions("validation", 123, 10, clips, PROFILES["imagine"].families)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from act2see.ablations import (
 )
 from act2see.faithfulness import SWAPS
 from act2see.pocket.grid import KEY_FRAMES, TOOLS, Cell, grid
-from act2see.pocket.questions import FAMILIES
 from act2see.profiles import IMAGINE
 from act2see.similarity import keep
 from act2see.store import read_traces
@@ -151,7 +150,7 @@ def test_a_blind_trace_thinks_all_at_once_and_answers(traces):
 def test_a_cell_has_a_row_a_family_and_two_of_several(traces):
     table = rows(Cell("calls", "2", seed=1, calls=2), traces)
     assert list(table.columns) == COLUMNS
-    assert list(table.family) == [*FAMILIES, "all", "need a look"]
+    assert list(table.family) == [*IMAGINE.families, "all", "need a look"]
     assert list(table.n) == [2] * 5 + [10, 8]
     assert set(table.cell) == {"2"} and set(table.grid) == {"calls"} and set(table.seed) == {1}
 

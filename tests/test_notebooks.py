@@ -11,9 +11,9 @@ import pytest
 from act2see import ablations
 from act2see.datasets import tenth
 from act2see.pocket.grid import TOOLS, grid
-from act2see.pocket.questions import FAMILIES, FOUNDATION
+from act2see.pocket.questions import FOUNDATION
 from act2see.pocket.world import sample_scene, write_clip
-from act2see.profiles import load_profile
+from act2see.profiles import IMAGINE, load_profile
 from act2see.statistics import COLUMNS
 from act2see.store import read_traces
 from act2see.student import ADAPTER, check_adapter
@@ -246,7 +246,7 @@ def test_05_refuses_what_it_cannot_score_before_it_asks(benchmark, reason, tmp_p
 def test_06_draws_every_grid_of_a_table(tmp_path):
     rows = []
     for cell in grid(2):
-        for family in (*FAMILIES, "all", "need a look"):
+        for family in (*IMAGINE.families, "all", "need a look"):
             rows.append((cell.grid, cell.cell, cell.seed, family, 50, 0.5, 0.37, 0.63, 1.0))
     gains = [("gain of both", name, "all", "all", 100, 0.1, 0.02, 0.18, None) for name in TOOLS]
     table = pd.DataFrame(rows + gains, columns=ablations.COLUMNS)

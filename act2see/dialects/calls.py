@@ -45,6 +45,16 @@ class Calls:
     no_calls_left = "no calls are left: answer now."
     answer_now = "Look no further. Answer now, with a single line: Answer: and a letter."
     stops = ()
+    bad_calls = tuple(
+        f"i look again.\n</think>\n\n<tool_call>\n{call}\n</tool_call>"
+        for call in (
+            '{"name": "zoom_in", "arguments": {"start_s": 1, "end_s": 2}}',
+            '{"name": "retrieve_frames", "arguments": {"start_s": 1, ',
+            '{"name": "retrieve_frames", "arguments": {"start_s": -9, "end_s": 5}}',
+            '{"name": "retrieve_frames", "arguments": {"start_s": 9, "end_s": 5}}',
+            '{"name": "retrieve_frames", "arguments": {"start_s": "noon", "end_s": 5}}',
+        )
+    )
 
     def messages(
         self, trace: Trace, merged: bool = True, written: bool = False

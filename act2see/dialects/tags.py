@@ -44,6 +44,16 @@ class Tags:
     no_calls_left = "no calls are left: answer now."
     answer_now = "Look no further. Answer now: <answer> and a letter </answer>."
     stops = ("</retrieve>", "</generate>", "</answer>")
+    bad_calls = tuple(
+        f"i search for it.\n{call}"
+        for call in (
+            "<retrieve> </retrieve>",
+            "<retrieve> there is a visitor.",
+            "<retrieve> a frame <generate> without the disc </generate>",
+            "there is a visitor. </retrieve>",
+            f"<retrieve> {' '.join(['the visitor is red.'] * 20)} </retrieve>",
+        )
+    )
 
     def messages(self, trace: Trace, merged: bool = True) -> list[dict[str, Any]]:
         """The dialogue as chat messages, for a server: what is supplied comes from the user.

@@ -13,7 +13,9 @@ from act2see.trace import Frame, Trace
 
 SENTENCE = re.compile(r"(?:at (\d+\.\d) )?([^.\n]+\.)(?!\d)")
 # What says nothing about a frame: plans, and the walk through the options.
-OTHER = re.compile(r"i look between [\d.]+ and [\d.]+\.|i imagine it at [\d.]+\.")
+OTHER = re.compile(
+    r"i look between [\d.]+ and [\d.]+\.|i imagine it at [\d.]+\.|i imagine it\.|i search for it\."
+)
 
 
 def false_claims(trace: Trace) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from act2see.pocket.world import SHAPES, Facts
 
 UNSEEN = "the frames do not show it."
+SEARCH = "i search for it."
+IMAGINE = "i imagine it."
 
 
 def description(facts: Facts) -> str:

@@ -1,9 +1,9 @@
-"""Five families of four-option questions about the pocket world, with truth and human reasoning.
+"""Six families of four-option questions about the pocket world, with truth and human reasoning.
 
 Works on `Scene`. Does not know policies or models. Every answer is read off the simulation, every
 option is equally often right, and the human-style reasoning has another grammar than the teacher's.
 Our choice; the families stand for the paper's needs (brief events, search in long videos, reasoning
-in steps, hypotheticals), with `static` as the control.
+in steps, hypotheticals, one frame that a text describes), with `static` as the control.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ from act2see.pocket.world import COLOURS, PLACES, SHAPES, Event, Rng, Scene
 from act2see.trace import Question
 
 FOUNDATION = ("static", "moment", "search", "order")  # what real frames answer
-FAMILIES = (*FOUNDATION, "counterfactual")
+# A family's number is part of its questions' draws: a new one stands last.
+FAMILIES = (*FOUNDATION, "counterfactual", "described")
 SPLITS = {"pretrain": 1, "train": 2, "validation": 3, "test": 4}
 POOLS = {"colour": COLOURS, "shape": SHAPES, "place": tuple(PLACES)}  # of options, by trait
 VISITOR = {"colour": "what colour is the visitor", "shape": "which shape is the visitor"}
@@ -228,6 +229,31 @@ def _counterfactual(scene: Scene, rng: Rng) -> Draft:
     return Draft(text, answer, pool, truth, reasoning, f"It would be {answer}")
 
 
+def _described(scene: Scene, rng: Rng) -> Draft:
+    """A visitor is named by one trait, and the other is asked for: no time, no wall."""
+    visits = [event for event in scene.events if event.kind == "visit"]
+    # A name fits where all visits that have it agree on the answer; among three, one always does.
+    fitting = [
+        (visit, named, asked)
+        for visit in visits
+        for named, asked in (("shape", "colour"), ("colour", "shape"))
+        if len({getattr(v, asked) for v in visits if getattr(v, named) == getattr(visit, named)})
+        == 1
+    ]
+    visit, named, asked = fitting[int(rng.integers(len(fitting)))]
+    name = f"a {visit.shape}" if named == "shape" else visit.colour
+    answer = getattr(visit, asked)
+    before, inside, after = (f"at {time_s:.1f}" for time_s in _around(visit))
+    truth = {"kind": "visit", "windows": [[visit.start_s, visit.end_s]]}
+    truth["query"] = f"the visitor is {name}."
+    reasoning = (
+        f"Not seen at first, so I search for the visitor that is {name}: no visitor is there "
+        f"{before}, {inside} the visitor is a {visit.colour} {visit.shape}, and none {after}"
+    )
+    text = f"{VISITOR[asked]} that is {name}?"
+    return Draft(text, answer, POOLS[asked], truth, reasoning, f"Briefly a {answer} one")
+
+
 def _around(event: Event) -> tuple[float, float, float]:
     """Half seconds just before, inside and after an event, as a person would note them."""
     inside_s = np.ceil(event.start_s * 2) / 2
@@ -240,4 +266,5 @@ DRAFTS = {
     "search": _search,
     "order": _order,
     "counterfactual": _counterfactual,
+    "described": _described,
 }
