@@ -1,4 +1,4 @@
-"""Intervals, paired tests, trivial baselines, and what the similarity filter keeps.
+"""Intervals, paired and unpaired tests, trivial baselines, and what the similarity filter keeps.
 
 Works on hits and misses, `Question` and `Trace`. Knows nothing of models or files; `findings` puts
 its numbers in words. Questions that share a video are not independent: intervals are wider for it.
