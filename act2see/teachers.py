@@ -16,12 +16,13 @@ def load_teacher(
     mistakes: float = 0.0,
     allow_model: str = "",
     human_reasoning: bool = False,
+    batch: str = "",
     **account: float,
 ) -> Policy:
     """The teacher of this name: `oracle`, a Gemini model, or one of an OpenAI-compatible server.
 
     base_url: of the server, "" for the maker's own; with one, any model is asked in OpenAI's way.
-    seed, mistakes: of the oracle. allow_model, human_reasoning: of `Teacher`. account: fields of
+    seed, mistakes: of the oracle. allow_model, human_reasoning, batch: of `Teacher`. account: of
     `Account`, `budget_usd` 0 for no limit. Raises ValueError where a key is needed and neither
     environment nor Colab's store has one, and for an oracle that is to be told something.
     """
@@ -37,7 +38,8 @@ def load_teacher(
     from act2see.policies.teacher import Account
 
     spending = Account(**account | {"budget_usd": account.get("budget_usd") or inf})
-    options = {"account": spending, "allow_model": allow_model, "human_reasoning": human_reasoning}
+    options = {"account": spending, "allow_model": allow_model, "batch": batch}
+    options["human_reasoning"] = human_reasoning
     if name.startswith("gemini") and not base_url:
         from act2see.policies.gemini import gemini_teacher
 

@@ -8,7 +8,6 @@ of tools or questions. The paper's own teacher, Gemini 2.5 Pro, is served until 
 import json
 import re
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 from act2see.dialects import dialect_of
 from act2see.dialects.calls import read_call
 from act2see.policies.teacher import Teacher
-from act2see.policies.wire import Answered, Said, jpeg, rounds
+from act2see.policies.wire import Answered, BatchError, Connection, Said, jpeg, rounds
 from act2see.trace import Step, Trace
 
 # In t4 and large: served, not a preview, and what requests for Gemini 2.5 Pro are answered by.
@@ -36,9 +35,7 @@ def gemini_teacher(model: str = DEFAULT, base_url: str = "", **options: Any) -> 
     return Teacher(model, _connect, base_url, **{"key_name": "GEMINI_API_KEY"} | options)
 
 
-def _connect(
-    teacher: Teacher, key: str
-) -> tuple[Callable[[Trace, bool], Said], tuple[type[Exception], ...]]:
+def _connect(teacher: Teacher, key: str) -> Connection:
     own: dict[int, dict[int, types.Content]] = {}
     limits = teacher.limits
     wait_s = limits.retry_delay_s
@@ -51,22 +48,63 @@ def _connect(
     }
     client = Client(api_key=key, vertexai=False, http_options=options)
 
-    def ask(trace: Trace, last: bool) -> Said:
+    def asked(trace: Trace, last: bool) -> dict[str, Any]:
         if id(trace) not in own:
             own[id(trace)] = {}
             # An id is free again once its trace is gone.
             weakref.finalize(trace, own.pop, id(trace), None)
-        response = client.models.generate_content(
-            model=teacher.model,
-            contents=contents(trace, own[id(trace)], last, takes_nested(teacher.model)),
-            config=config_of(teacher, trace, last),
-        )
+        return {
+            "contents": contents(trace, own[id(trace)], last, takes_nested(teacher.model)),
+            "config": config_of(teacher, trace, last),
+        }
+
+    def read(response: types.GenerateContentResponse, trace: Trace) -> Said:
         content = response.candidates[0].content if response.candidates else None
         if content and content.parts:
             own[id(trace)][len(rounds(trace))] = content
         return read_response(response)
 
-    return ask, (errors.APIError, httpx.HTTPError, *BAD_BODY)
+    def ask(trace: Trace, last: bool) -> Said:
+        request = asked(trace, last)
+        return read(client.models.generate_content(model=teacher.model, **request), trace)
+
+    def line(trace: Trace, last: bool) -> str:
+        request = types.InlinedRequest.model_validate(asked(trace, last))
+        return request.model_dump_json(exclude_none=True)
+
+    def submit(lines: dict[str, str]) -> str:
+        requests = [types.InlinedRequest.model_validate_json(text) for text in lines.values()]
+        for name, request in zip(lines, requests, strict=True):
+            request.metadata = {"key": name}
+        return client.batches.create(model=teacher.model, src=requests).name
+
+    return Connection(
+        ask=ask,
+        errors=(errors.APIError, httpx.HTTPError, *BAD_BODY),
+        line=line,
+        submit=submit,
+        fetch=lambda name, ids: fetch(client, name, ids),
+        read=lambda body, trace: read(
+            types.GenerateContentResponse.model_validate_json(body), trace
+        ),
+        batch_bytes=15_000_000,  # a request may have 20 MB
+    )
+
+
+def fetch(client: Client, name: str, ids: list[str]) -> dict[str, str | BatchError] | None:
+    """The bodies of a batch's replies, or what went wrong, by id; None while it runs."""
+    job = client.batches.get(name=name)
+    if not job.done:
+        return None
+    bodies = {"": BatchError(f"the batch is {job.state.name}. {job.error or ''}")}
+    responses = (job.dest and job.dest.inlined_responses) or []
+    for number, one in enumerate(responses):
+        key = (one.metadata or {}).get("key") or ids[number]
+        if one.response:
+            bodies[key] = one.response.model_dump_json(exclude_none=True)
+        else:
+            bodies[key] = BatchError(str(one.error))
+    return bodies
 
 
 def config_of(teacher: Teacher, trace: Trace, last: bool) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from act2see.dialects import dialect_of
 from act2see.dialects.calls import read_call, unfenced
 from act2see.policies import teacher as teachers
 from act2see.policies.teacher import Teacher
-from act2see.policies.wire import Said, jpeg, rounds
+from act2see.policies.wire import BatchError, Connection, Said, jpeg, rounds
 from act2see.trace import Step, Trace
 
 CALL = "call{:05d}"  # nine letters and digits, as Mistral's models insist
+CHAT = "/v1/chat/completions"
 MAX_STOPS = 4  # of a request
 # Fields that some servers or models refuse; without them they answer all the same.
 REFUSABLE = ("max_tokens", "max_completion_tokens", "stop", "temperature")
@@ -52,9 +53,7 @@ def ask_judge(prompt: str, model: str, base_url: str = "") -> str:
     return content.rpartition("</think>")[2].strip()
 
 
-def _connect(
-    teacher: Teacher, key: str
-) -> tuple[Callable[[Trace, bool], Said], tuple[type[Exception], ...]]:
+def _connect(teacher: Teacher, key: str) -> Connection:
     limits = teacher.limits
     settings = {"timeout": limits.timeout_s, "max_retries": limits.retries}
     client = OpenAI(api_key=key, base_url=teacher.base_url or None, **settings)
@@ -68,7 +67,46 @@ def _connect(
             said.stop = ""  # nothing was taken off
         return said
 
-    return ask, (OpenAIError, ValidationError)
+    def submit(lines: dict[str, str]) -> str:
+        head = f'"method": "POST", "url": "{CHAT}", "body": '
+        rows = [f'{{"custom_id": "{name}", {head}{line}}}\n' for name, line in lines.items()]
+        file = ("requests.jsonl", "".join(rows).encode())
+        stored = client.files.create(file=file, purpose="batch")
+        batch = client.batches.create(
+            input_file_id=stored.id, endpoint=CHAT, completion_window="24h"
+        )
+        return batch.id
+
+    def fetch(name: str, ids: list[str]) -> dict[str, str | BatchError] | None:
+        batch = client.batches.retrieve(name)
+        if batch.status not in ("completed", "failed", "expired", "cancelled"):
+            return None
+        reasons = [error.message for error in batch.errors.data or []] if batch.errors else []
+        bodies = {"": BatchError(f"the batch is {batch.status}. {' '.join(map(str, reasons))}")}
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            rows = client.files.content(file).text.split("\n")
+            bodies |= dict(read_row(row) for row in rows if row.strip())
+        return bodies
+
+    return Connection(
+        ask=ask,
+        errors=(OpenAIError, ValidationError, json.JSONDecodeError),
+        line=lambda trace, last: json.dumps(request_of(teacher, trace, last)),
+        submit=submit,
+        fetch=fetch,
+        read=lambda body, trace: read_completion(body),
+        batch_bytes=150_000_000,  # a file may have 200 MB
+    )
+
+
+def read_row(row: str) -> tuple[str, str | BatchError]:
+    """Id and body, or what went wrong, out of a line of a batch's output or error file."""
+    fields = json.loads(row)
+    response = fields.get("response") or {}
+    body = response.get("body")
+    good = response.get("status_code") == 200
+    outcome = json.dumps(body) if good else BatchError(json.dumps(fields.get("error") or body))
+    return fields.get("custom_id", ""), outcome
 
 
 def request_of(teacher: Teacher, trace: Trace, last: bool) -> dict[str, Any]:

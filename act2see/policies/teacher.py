@@ -20,10 +20,11 @@ from pydantic_core import PydanticSerializationError
 
 from act2see.dialects import dialect_of
 from act2see.policies.model_name import ServedModelError, same_model
-from act2see.policies.wire import Heard, Said, hear
+from act2see.policies.wire import BatchError, Connection, Heard, Said, hear
 from act2see.trace import Reply, Step, Trace
 
 IMAGE_TOKENS = 2_000  # the estimate for a frame until the server has counted it
+BATCH_SHARE = 0.5  # of the price, with Google as with OpenAI
 CHARS_PER_TOKEN = 8  # a reply with more characters has ignored its limit of tokens
 
 
@@ -49,6 +50,7 @@ class Account:
     budget_usd: float = math.inf
     input_usd: float = 0.0
     output_usd: float = 0.0
+    price_share: float = 1.0  # of these prices: batches cost half
     tokens_in: int = 0
     tokens_out: int = 0
     open: int = 0
@@ -63,13 +65,17 @@ class Account:
     def usd(self, more_in: int = 0, more_out: int = 0) -> float:
         """What the tokens used, and so many more, cost."""
         of_input = (self.tokens_in + more_in) * self.input_usd
-        return (of_input + (self.tokens_out + more_out) * self.output_usd) / 1e6
+        whole = of_input + (self.tokens_out + more_out) * self.output_usd
+        return whole * self.price_share / 1e6
 
-    def reserve(self, most_in: int, most_out: int) -> str:
-        """Wait until a request can be paid for and count the most it may take; "" or why not."""
+    def reserve(self, most_in: int, most_out: int, wait: bool = True) -> str:
+        """Count the most that a request may take, once it can be paid for; "" or why it cannot.
+
+        wait: for open requests to be settled, which may leave enough.
+        """
         with self.settled:
             while (usd := self.usd(most_in, most_out)) > self.budget_usd:
-                if not self.open:
+                if not (self.open and wait):
                     return f"it may bring costs to ${usd:.4f}; budget_usd is {self.budget_usd:g}"
                 self.settled.wait()
             self.add(1, most_in, most_out)
@@ -88,16 +94,16 @@ class Account:
 class Teacher:
     """A policy that asks a server about many traces at once.
 
-    connect: (self, key) -> a function that makes one request, out of a trace and whether an answer
-    is due now, and the errors it may raise. base_url: "" for the maker's own server, which raises
-    ValueError without a key of `key_name`. request: more fields of every request, such as
+    connect: (self, key) -> the connection to its server. base_url: "" for the maker's own, which
+    raises ValueError without a key of `key_name`. request: more fields of every request, such as
     temperature. allow_model: the name of another model that may answer, as the server writes it.
-    reveal_answer, human_reasoning: what the teacher is told of the question. A request that brings
-    no turn leaves the reason in `trace.failed`.
+    reveal_answer, human_reasoning: what the teacher is told of the question. batch: a file that
+    remembers batches; with one, the requests of a round go as a batch, at half the price and within
+    a day. A request that brings no turn leaves the reason in `trace.failed`.
     """
 
     model: str
-    connect: Callable[["Teacher", str], tuple[Callable[[Trace, bool], Said], tuple[type, ...]]]
+    connect: Callable[["Teacher", str], Connection]
     base_url: str
     key_name: str
     limits: Limits = field(default_factory=Limits)
@@ -105,6 +111,7 @@ class Teacher:
     reveal_answer: bool = False
     human_reasoning: bool = False
     allow_model: str = ""
+    batch: str = ""
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -115,7 +122,9 @@ class Teacher:
         self.key = secret(self.key_name)
         if not self.key and not self.base_url:
             raise ValueError(f"{self.key_name} is neither in the environment nor a Colab secret")
-        self.ask, self.errors = self.connect(self, self.key or "none")
+        self.connection = self.connect(self, self.key or "none")
+        if self.batch:
+            self.account.price_share = BATCH_SHARE
 
     def instruction(self, trace: Trace) -> str:
         """What the server is told first about a trace."""
@@ -138,9 +147,15 @@ class Teacher:
             self.stranger = ""  # whoever tries again asks again
             rule = "ask for that one, or name it in allow_model"
             raise ServedModelError(f"model is {self.model!r}, but {model!r} answered; {rule}")
-        with ThreadPoolExecutor(self.limits.concurrency) as pool:
-            heard = list(pool.map(partial(self._ask, last=last), traces))
-        return [self._take(trace, one) for trace, one in zip(traces, heard, strict=True)]
+        if self.batch:
+            from act2see.policies.batch import ask_in_batches
+
+            heard = ask_in_batches(self, traces, last)
+        else:
+            with ThreadPoolExecutor(self.limits.concurrency) as pool:
+                heard = list(pool.map(partial(self._ask, last=last), traces))
+        pairs = zip(traces, heard, strict=True)
+        return [one and self._take(trace, one) for trace, one in pairs]
 
     def force(self, traces: list[Trace]) -> list[str | None]:
         """An answer line of every trace, "" of one that failed, None as in `reply`."""
@@ -157,25 +172,37 @@ class Teacher:
         trace.failed = " ".join(reason.split())[:500].encode(errors="replace").decode()
         return heard.reply
 
-    def _ask(self, trace: Trace, last: bool) -> Heard:
+    def most(self, trace: Trace) -> tuple[int, int]:
+        """The most tokens, in and out, that the next request about a trace may take."""
         chars = len(str(dialect_of(trace).messages(trace)))
-        limit = CHARS_PER_TOKEN * self.limits.reply_tokens
         most_in = 1_000 + chars // 2 + IMAGE_TOKENS * len(trace.frames())
-        most_out = self.limits.reply_tokens
-        if reason := self.account.reserve(most_in, most_out):
+        return most_in, self.limits.reply_tokens
+
+    def _ask(self, trace: Trace, last: bool) -> Heard:
+        most = self.most(trace)
+        if reason := self.account.reserve(*most):
             return Heard(Reply(), f"not asked: {reason}")
-        used_in, used_out = 0, 0
+        return self.settle(trace, partial(self.connection.ask, trace, last), most)
+
+    def settle(self, trace: Trace, get: Callable[[], Said], most: tuple[int, int] | None) -> Heard:
+        """What came of a request: what `get` brings or raises, once the account is charged for it.
+
+        most: the tokens that were reserved; None for a reply that was paid for before.
+        """
+        limit = CHARS_PER_TOKEN * self.limits.reply_tokens
+        used = (0, 0)
         try:
-            said = self.ask(trace, last)
-            used_in, used_out = said.usage or (most_in, most_out)
+            said = get()
+            used = said.usage or most
             heard = hear(said, trace)
             words = _words(heard.reply)
             for step in (Step(kind="think", text=words + heard.served), *heard.reply.calls):
                 step.model_dump_json()  # half a character cannot be written down
-        except (*self.errors, PydanticSerializationError) as error:
+        except (*self.connection.errors, PydanticSerializationError, BatchError) as error:
             return Heard(Reply(), f"{type(error).__name__}: {error}")
         finally:
-            self.account.add(-1, used_in - most_in, used_out - most_out)
+            if most:
+                self.account.add(-1, used[0] - most[0], used[1] - most[1])
         if len(words) > limit and not heard.failed:
             heard.failed = f"the reply has {len(words)} characters; the limit is {limit}"
         return Heard(Reply(words), heard.failed, heard.served) if heard.failed else heard

@@ -7,6 +7,7 @@ read as what they were meant to be: our choice.
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,29 @@ class Heard:
     reply: Reply
     failed: str = ""
     served: str = ""
+
+
+class BatchError(Exception):
+    """A request of a batch brought nothing; the message says why."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A server, as a teacher uses it.
+
+    ask: the next turn of a trace, and whether an answer is due. errors: what any of these raise.
+    line: the request for that turn, as JSON. submit: lines by id -> the batch's name. fetch: of a
+    batch by its name and ids, the bodies of the replies by id, or None while it runs; "" has what
+    went wrong with all. read: a body, as what was said about a trace. batch_bytes: of a batch.
+    """
+
+    ask: Callable[[Trace, bool], Said]
+    errors: tuple[type[Exception], ...]
+    line: Callable[[Trace, bool], str]
+    submit: Callable[[dict[str, str]], str]
+    fetch: Callable[[str, list[str]], dict[str, str | BatchError] | None]
+    read: Callable[[str, Trace], Said]
+    batch_bytes: int
 
 
 def hear(said: Said, trace: Trace) -> Heard:

@@ -29,6 +29,17 @@ def test_a_name_and_an_address_say_which_api_is_spoken(monkeypatch):
     assert (spending.budget_usd, spending.usd(10**6, 10**6)) == (5, 3)
 
 
+def test_what_a_teacher_is_told_and_who_may_answer_reach_it(monkeypatch, tmp_path):
+    file = str(tmp_path / "batches.json")
+    options = {"allow_model": "n", "human_reasoning": True, "batch": file, "input_usd": 2}
+    teacher = load_teacher("own", "http://127.0.0.1:9", **options)
+    assert teacher.accepts("n") and teacher.accepts("own-001") and not teacher.accepts("other")
+    assert teacher.name == "own (told human reasoning)"
+    assert (teacher.batch, teacher.account.usd(10**6)) == (file, 1)
+    with pytest.raises(ValueError, match="human_reasoning is True; it must be False"):
+        load_teacher("oracle", human_reasoning=True)
+
+
 def test_without_a_key_the_makers_server_is_not_asked(monkeypatch):
     for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
