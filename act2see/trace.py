@@ -26,7 +26,9 @@ LETTERS = "ABCDEFGHIJ"
 OPENED = r"[\s*_\"'“”„«「『【\[({<`]*"
 CLOSED = r"[*_\"'“”»」』】\])}>`]*"
 SEVERAL = rf"{CLOSED}\s*(?:[,/&+、]|and\b|or\b|(?=[(\[])){OPENED}[A-J](?![\w'’]|\s+[a-z])"
-STATED = re.compile(rf"{OPENED}([A-J])(?!{SEVERAL}){CLOSED}(?:(?<!\w)|[:.,;!。、]|</answer>|\s*(?:\n|$))")
+STATED = re.compile(
+    rf"{OPENED}([A-J])(?!{SEVERAL}){CLOSED}(?:(?<!\w)|[:.,;!。、]|\s*(?:\n|$|</answer>))"
+)
 ALONE = re.compile(rf"{OPENED}([A-J]){CLOSED}[:.。]?{CLOSED}\s*")
 MARKED = re.compile(r"Answer[*_]*\s?:|<answer>")
 FIGURE = (

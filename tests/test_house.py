@@ -191,7 +191,7 @@ def test_a_module_says_what_it_works_on_and_what_it_does_not_know(name):
 LAYERS = (
     ("style", "video", "recipe", "student"),
     ("trace",),
-    ("pocket", "tools", "statistics", "similarity", "trace_figure"),
+    ("pocket", "tools", "letters", "statistics", "similarity", "trace_figure"),
     ("store", "dialects", "datasets", "faithfulness", "figures", "findings", "viewer"),
     ("encoding", "interleave"),
     ("policies", "profiles", "distillation", "finetune", "evaluation"),

@@ -1,9 +1,9 @@
 """Multiple choice, common to the data sets: options, letters, shuffling, the table of scores.
 
 Works on questions with options and their traces. Does not know any data set: each says itself what
-its official metric is. A reply is read twice: the strict parser takes only a stated letter, the
-lenient one makes the best of the reply, and both stand in the table. Neither takes the first
-letter it meets, for which "A man …" is an A. Our choice.
+its official metric is. A reply is read twice, by the strict parser and by the lenient one, and both
+stand in the table. Neither takes the first letter it meets, for which "A man …" is an A. Our
+choice.
 """
 
 import re
@@ -16,19 +16,14 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
+from act2see.letters import lenient_letter
 from act2see.statistics import accuracy_interval, summary
 from act2see.trace import LETTERS, Question, Trace, read_letter
 
 Verdict = bool | None  # right, wrong, or unreadable
 Judge = Callable[[str], str]  # prompt -> reply, for answers that are texts
 
-ALONE = re.compile(r"\s*\(?([A-J])\)?[.:]?\s*")
-# From the surest hint to the weakest. `Answer: A man` and `answer: I think` state no letter.
-HINTS = (
-    re.compile(r"(?i:answer|option|choice)(?i:\s+is)?[\s:*({]*(?![AI]\s+[a-z])([A-J])\b"),
-    re.compile(r"(?:\(|\\boxed\{)([A-J])[)}]"),
-    re.compile(r"^[^\w\n]*([A-J])[).:](?:\s|$)", re.MULTILINE),
-)
+strict_letter = read_letter  # the parser that `Trace` has, beside `lenient_letter`
 
 
 class Verdicts(NamedTuple):
@@ -46,36 +41,6 @@ def option_text(option: str, index: int) -> str:
     """
     letter = LETTERS[index]
     return re.sub(rf"^\s*(?:\({letter}\)|{letter}\))\s*[:.]?|^\s*{letter}[:.]", "", option).strip()
-
-
-def strict_letter(text: str, options: int) -> str:
-    """The letter stated after the last `Answer:`, or the reply where it is a letter alone; or "".
-
-    >>> strict_letter("Answer: (B) a dog", 4), strict_letter("Answer: A man walks.", 4)
-    ('B', '')
-    """
-    alone = None if "Answer:" in text else ALONE.fullmatch(text)
-    return read_letter(f"Answer: {alone[1]}" if alone else text, options)
-
-
-def lenient_letter(text: str, options: Sequence[str]) -> str:
-    """The strict letter, else the last one hinted at, else the only option quoted whole, else "".
-
-    >>> lenient_letter("I would choose option C here", ["a", "b", "c"])
-    'C'
-    """
-    if letter := strict_letter(text, len(options)):
-        return letter
-    for hint in HINTS:
-        # The last one, since a model weighs several letters before it settles.
-        if found := [x for x in hint.findall(text) if x in LETTERS[: len(options)]]:
-            return found[-1]
-    quoted = [
-        letter
-        for letter, option in zip(LETTERS, options, strict=False)
-        if option and re.search(rf"\b{re.escape(option.rstrip('. '))}(?!\w)", text, re.IGNORECASE)
-    ]
-    return quoted[0] if len(quoted) == 1 else ""
 
 
 def shuffled(question: Question, seed: int) -> Question:
