@@ -271,7 +271,7 @@ def read_letter(text: str, options: int) -> str:
     """The letter stated after the last `Answer:` or `<answer>`, or the reply where it is a letter
     alone; "" where several are stated, none, or one of no option.
 
-    >>> read_letter("so it is green.\n\nAnswer: (B)", 4), read_letter("Answer: A man walks.", 4)
+    >>> read_letter("so it is green.\\n\\nAnswer: (B)", 4), read_letter("Answer: A man walks.", 4)
     ('B', '')
     """
     *before, after = MARKED.split(unicodedata.normalize("NFKC", text))
