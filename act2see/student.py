@@ -6,13 +6,16 @@ quantisation is QLoRA's; the vision tower and the head stay as they are (our cho
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
+from safetensors import SafetensorError
 from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -24,6 +27,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 ADAPTER = "adapter_config.json"  # the file that makes a folder an adapter
+THOUGHT = "<think>\n"  # what a generation prompt of a student that thinks ends with
 
 
 class Qwen3VLImageProcessor(Qwen3VLProcessor):
@@ -76,12 +80,30 @@ def locate(checkpoint: str | Path, file: str = "config.json") -> str:
 def load_processor(checkpoint: str | Path) -> Qwen3VLImageProcessor:
     """The processor of a Qwen3-VL checkpoint: tokenizer, chat template, PIL images.
 
-    Raises as `locate`.
+    Raises ValueError for a template that opens no thought, as those of Instruct checkpoints, and as
+    `locate`.
     """
     place = locate(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(place)
+    template = tokenizer.chat_template or _template(place)
     images = Qwen2VLImageProcessorPil.from_pretrained(place)
-    return Qwen3VLImageProcessor(images, tokenizer, None, chat_template=tokenizer.chat_template)
+    processor = Qwen3VLImageProcessor(images, tokenizer, None, chat_template=template)
+    asked = [{"role": "user", "content": "?"}]
+    prompt = processor.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    if not prompt.endswith(THOUGHT):
+        raise ValueError(
+            f"{checkpoint}: its chat template ends a prompt with {prompt[-24:]!r}; it must open a "
+            f"thought with {THOUGHT!r}: use the checkpoint whose name says Thinking"
+        )
+    return processor
+
+
+def _template(place: str) -> str:
+    """The template out of the file in which older checkpoints keep it, apart from the tokenizer."""
+    file = cached_file(place, "chat_template.json", _raise_exceptions_for_missing_entries=False)
+    if not file:
+        raise ValueError(f"{place} has no chat template: no chat_template.jinja, none as JSON")
+    return json.loads(Path(file).read_text())["chat_template"]
 
 
 def load_student(
@@ -89,7 +111,7 @@ def load_student(
 ) -> PreTrainedModel | PeftModel:
     """The student ready to answer: base in NF4, or as it is, with an adapter where one is named.
 
-    Raises as `locate` and `check_adapter`.
+    Raises as `locate`, `check_adapter` and `with_adapter`.
     """
     place = locate(checkpoint)
     if adapter:
@@ -100,7 +122,7 @@ def load_student(
         exact = ["model.visual", "lm_head"]
         options["quantization_config"] = BitsAndBytesConfig(**nf4(), llm_int8_skip_modules=exact)
     model = Qwen3VLForConditionalGeneration.from_pretrained(place, dtype=compute_dtype(), **options)
-    return PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
+    return (with_adapter(model, Path(adapter)) if adapter else model).eval()
 
 
 def nf4() -> dict:
@@ -133,11 +155,18 @@ def fingerprint(checkpoint: str | Path) -> str:
     if not folder.is_dir():
         return str(checkpoint)
     digest = hashlib.sha256()
-    # A pipeline's weights lie in folders inside. Only the first 4 MB: 16 GB would take a minute.
+    # A pipeline's weights lie in folders inside.
     for file in sorted(folder.rglob("*.safetensors")):
-        with file.open("rb") as weights:
-            digest.update(weights.read(1 << 22) + str(file.stat().st_size).encode())
+        status = file.stat()
+        digest.update(_digest(file.resolve(), status.st_size, status.st_mtime_ns))
     return digest.hexdigest()[:16]
+
+
+# Gigabytes take seconds, and a run asks several times.
+@lru_cache(maxsize=256)
+def _digest(file: Path, size: int, written_ns: int) -> bytes:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def find_adapter(adapter: str, *runs: Path) -> Path:
@@ -171,3 +200,48 @@ def check_adapter(adapter: Path, checkpoint: str | Path) -> None:
         raise ValueError(
             f"{adapter} is for {name} ({origin}); {checkpoint} ({base}) is another base"
         )
+
+
+def with_adapter(model: PreTrainedModel, adapter: Path) -> PeftModel:
+    """The model with the folder's adapter in it, proved: PEFT only warns of what does not arrive.
+
+    Raises FileNotFoundError without a file of weights, and ValueError, naming file and weight,
+    unless all of them are in the model as they are on disk, finite, and change what it says.
+    """
+    file = adapter / SAFETENSORS_WEIGHTS_NAME
+    if not file.is_file():
+        raise FileNotFoundError(f"{adapter} holds no weights (no {file.name}); train it again")
+    renamed = getattr(model, "_checkpoint_conversion_mapping", {})
+    try:
+        stored = load_peft_weights(str(adapter), device="cpu", key_mapping=renamed)
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged ({error}); train it again") from error
+    tuned = PeftModel.from_pretrained(model, adapter)
+    arrived = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    for fault, keys in (
+        ("has no", arrived.keys() - stored.keys()),
+        ("has what the model does not:", stored.keys() - arrived.keys()),
+        ("has values that are not finite:", {k for k, w in stored.items() if not _finite(w)}),
+        ("has not the values of the model:", _differing(stored, arrived)),
+    ):
+        if keys:
+            raise ValueError(f"{file} {fault} {min(keys)} ({len(keys)} weights); train it again")
+    # Any text will do: a few times the first word.
+    words = torch.zeros((1, 4), dtype=torch.long, device=model.device)
+    with torch.inference_mode():
+        logits = tuned(input_ids=words).logits
+        with tuned.disable_adapter():
+            same = torch.equal(logits, tuned(input_ids=words).logits)
+    if same:
+        raise ValueError(f"{file} changes nothing that the model says; train it again")
+    return tuned
+
+
+def _finite(weight: torch.Tensor) -> bool:
+    return bool(weight.isfinite().all())
+
+
+def _differing(stored: dict[str, torch.Tensor], arrived: dict[str, torch.Tensor]) -> set[str]:
+    """The weights of both whose values are not the same."""
+    both = stored.keys() & arrived.keys()
+    return {k for k in both if not torch.equal(stored[k].to(arrived[k].dtype), arrived[k].cpu())}

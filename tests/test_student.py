@@ -1,9 +1,25 @@
 import json
+import os
+import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import GenerationConfig
 
 from act2see import student
-from act2see.student import check_adapter, find_adapter, fingerprint, load_processor, locate
+from act2see.profiles import PROFILES
+from act2see.student import (
+    check_adapter,
+    find_adapter,
+    fingerprint,
+    load_processor,
+    load_student,
+    locate,
+)
+
+BASE = PROFILES["pocket"].student
+ADAPTER = PROFILES["pocket"].adapter
 
 
 def test_a_pipelines_weights_lie_in_folders_of_its_own_and_count(tmp_path):
@@ -14,6 +30,20 @@ def test_a_pipelines_weights_lie_in_folders_of_its_own_and_count(tmp_path):
         file.write_bytes(weights)
         marks.add(fingerprint(tmp_path))
     assert len(marks) == 3 and fingerprint("a hub/name") == "a hub/name"
+
+
+def test_the_last_byte_of_large_weights_counts_and_a_base_is_read_once(tmp_path, monkeypatch):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(5 << 20))
+    before, status = fingerprint(tmp_path), file.stat()
+    with monkeypatch.context() as patched:
+        patched.setattr(student.hashlib, "file_digest", None)
+        assert fingerprint(tmp_path) == before
+    with file.open("r+b") as content:
+        content.seek(-1, os.SEEK_END)
+        content.write(b"a")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert fingerprint(tmp_path) != before
 
 
 @pytest.fixture
@@ -94,3 +124,72 @@ def test_an_adapter_of_a_hub_base_is_for_that_name_only(tmp_path):
     check_adapter(adapter, "owner/base")
     with pytest.raises(ValueError, match=r"for owner/base .*; owner/other .* is another base"):
         check_adapter(adapter, "owner/other")
+
+
+def changed_adapter(folder, change) -> str:
+    """The shipped adapter, its weights as `change` makes them out of name -> tensor."""
+    shutil.copytree(ADAPTER, folder)
+    file = folder / "adapter_model.safetensors"
+    save_file(change(load_file(file)), file)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            lambda w: {k.replace("lora_B", "lora_C"): v for k, v in w.items()},
+            r"no \S+lora_B\S+ \(35 ",
+        ),
+        (lambda w: dict([*w.items()][1:]), r"no \S+ \(1 weights"),
+        (lambda w: w | {"more.lora_A.weight": torch.ones(2)}, "what the model does not: more"),
+        (lambda w: {k: v / 0 for k, v in w.items()}, r"not finite: \S+ \(70 "),
+        (lambda w: {k: v * ("lora_A" in k) for k, v in w.items()}, "changes nothing"),
+    ],
+)
+def test_an_adapter_that_is_not_there_is_refused(tmp_path, change, fault):
+    folder = changed_adapter(tmp_path / "adapter", change)
+    with pytest.raises(ValueError, match=rf"adapter/adapter_model.safetensors.*{fault}"):
+        load_student(BASE, folder, four_bit=False)
+
+
+def test_weights_that_are_cut_or_gone_are_named(tmp_path):
+    folder = tmp_path / "adapter"
+    shutil.copytree(ADAPTER, folder)
+    file = folder / "adapter_model.safetensors"
+    os.truncate(file, 100_000)
+    with pytest.raises(ValueError, match=r"adapter_model.safetensors is damaged .*train it again"):
+        load_student(BASE, folder, four_bit=False)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"adapter holds no weights"):
+        load_student(BASE, folder, four_bit=False)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """The shipped base without its weights."""
+    shutil.copytree(BASE, tmp_path / "base", ignore=shutil.ignore_patterns("*.safetensors"))
+    return tmp_path / "base"
+
+
+def test_a_template_in_a_json_file_is_read(checkpoint, processor):
+    file = checkpoint / "chat_template.jinja"
+    file.with_suffix(".json").write_text(json.dumps({"chat_template": file.read_text()}))
+    file.unlink()
+    assert load_processor(checkpoint).chat_template == processor.chat_template
+    file.with_suffix(".json").unlink()
+    with pytest.raises(ValueError, match="base has no chat template"):
+        load_processor(checkpoint)
+
+
+def test_a_checkpoint_that_opens_no_thought_is_refused_by_name(checkpoint):
+    file = checkpoint / "chat_template.jinja"
+    file.write_text(file.read_text().replace("assistant\\n<think>\\n' -}}", "assistant\\n' -}}"))
+    with pytest.raises(ValueError, match=r"base: its chat template .* says Thinking"):
+        load_processor(checkpoint)
+
+
+def test_the_shipped_base_says_where_to_stop(processor):
+    """For servers: what ends a turn, and what ends all."""
+    ends = GenerationConfig.from_pretrained(BASE).eos_token_id
+    assert processor.tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]

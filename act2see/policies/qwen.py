@@ -60,7 +60,8 @@ class QwenPolicy:
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
         self.system = system
-        self.end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        ends = processor.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+        self.ends = frozenset(ends)  # of a turn, and of all that a base says
         self.picture = processor.vision_start_token_id
         added = processor.tokenizer.get_added_vocab()
         # Tags such as <think> are read; what only the template may write is not.
@@ -183,7 +184,7 @@ class QwenPolicy:
         following: torch.Tensor,
         stops: list[tuple[str, ...]],
     ) -> list[list[int]]:
-        """Tokens said in every dialogue, up to `<|im_end|>`, a text that stops it, or the limit.
+        """Tokens said in every dialogue, up to one or a text that ends its turn, or the limit.
 
         Rows still speaking stand first; one that ends changes places with the last of them.
         """
@@ -210,8 +211,8 @@ class QwenPolicy:
 
     def _ended(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
         """Whether a turn has ended by itself or with one of these texts."""
-        if tokens[-1] == self.end or not stops or tokens[-1] not in self.closing:
-            return tokens[-1] == self.end
+        if tokens[-1] in self.ends or not stops or tokens[-1] not in self.closing:
+            return tokens[-1] in self.ends
         tail = self.processor.tokenizer.decode(tokens[-STOP_TOKENS:])
         return any(stop in tail for stop in stops)
 

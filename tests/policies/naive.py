@@ -20,19 +20,19 @@ class Naive:
     def _reply(self, trace):
         encoding = encode(trace, self.processor, reply_next=True)
         ids = torch.tensor([encoding.ids])
-        end = self.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        ends = self.processor.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
         tokens = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=(ids == self.processor.image_token_id).int(),
             max_new_tokens=self.tokens,
             do_sample=False,
-            eos_token_id=end,
-            pad_token_id=end,
+            eos_token_id=ends,
+            pad_token_id=ends[0],
             **pixels(encoding.images, self.processor),
         )[0, len(encoding.ids) :].tolist()
-        text = self.processor.tokenizer.decode([t for t in tokens if t != end])
-        return dialect_of(trace).read_reply(text, truncated=tokens[-1] != end)
+        text = self.processor.tokenizer.decode([t for t in tokens if t not in ends])
+        return dialect_of(trace).read_reply(text, truncated=tokens[-1] not in ends)
 
     def force(self, traces):
         return ["Answer: A" for _ in traces]

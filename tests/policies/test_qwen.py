@@ -126,3 +126,9 @@ def test_sampling_follows_its_seed(base, processor, traces):
         return policy.reply([opened])[0]
 
     assert sample(1) == sample(1) != sample(2)
+
+
+def test_a_turn_ends_where_all_ends(base, processor):
+    policy = QwenPolicy(base, processor)
+    ends = processor.tokenizer.encode("so<|endoftext|>"), processor.tokenizer.encode("so<|im_end|>")
+    assert all(policy._ended(tokens, ()) and not policy._ended(tokens[:-1], ()) for tokens in ends)

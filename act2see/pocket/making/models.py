@@ -125,4 +125,7 @@ def build_model(
         vision_end_token_id=tokens("<|vision_end|>"),
         tie_word_embeddings=True,
     )
-    return Qwen3VLForConditionalGeneration(config)
+    model = Qwen3VLForConditionalGeneration(config)
+    # A server stops where this says; without it, at its own limit.
+    model.generation_config.eos_token_id = [tokens("<|im_end|>"), tokens("<|endoftext|>")]
+    return model
