@@ -27,21 +27,24 @@ import pandas as pd
 import torch
 
 from act2see import statistics
+from act2see.distillation import RETRIES, distil
+from act2see.evaluation import mean_cost
 from act2see.faithfulness import SWAPS, swapped
 from act2see.finetune import finetune
 from act2see.interleave import collect
-from act2see.pocket.grid import KEY_FRAMES, TOOLS, Cell, grid
+from act2see.pocket.grid import KEY_FRAMES, Cell, grid
 from act2see.pocket.oracle import OraclePolicy
 from act2see.pocket.questions import pocket_questions
 from act2see.policies.key_frames import KeyFrames
 from act2see.policies.qwen import QwenPolicy
-from act2see.profiles import IMAGINE, POCKET
+from act2see.profiles import IMAGINE, POCKET, equip
 from act2see.similarity import keep, load_embedder, similarity
 from act2see.store import read_traces, write_text, write_traces
 from act2see.student import load_processor, load_student
 from act2see.trace import Question, Step, Trace
 
 COLUMNS = ["grid", "cell", "seed", "family", "n", "accuracy", "low", "high", "calls_per_question"]
+COLUMNS += ["frames_per_question", "tokens_per_question"]
 # What the command line may change: its default and what it counts.
 NUMBERS = {
     "seeds": (3, "of the first grid"),
@@ -69,12 +72,13 @@ class Study:
         """The folder of the cell's student."""
         return self.folder / "students" / cell.student()
 
-    def tests(self, seed: int) -> list[Question]:
+    def tests(self, cell: Cell) -> list[Question]:
         """Fresh questions, others for every seed."""
         # Notebooks count their seeds from 0: these are not theirs.
-        return pocket_questions(
-            "test", 100 + seed, self.test_questions, self.folder / "clips", IMAGINE.families
-        )
+        seed = 100 + cell.seed
+        clips = self.folder / "clips"
+        families = cell.profile().families
+        return pocket_questions("test", seed, self.test_questions, clips, families)
 
     def lay_out(self, cell: Cell) -> Path:
         """The file of what the cell's student learns from, written anew."""
@@ -103,32 +107,41 @@ class Study:
 
     def answer(self, cell: Cell) -> None:
         """Ask the cell's student what has not been asked yet."""
-        questions = self.tests(cell.seed)
+        questions = self.tests(cell)
+        profile = cell.profile()
         adapter = self.student(cell) / "adapter" if cell.reference else ""
         model = load_student(IMAGINE.student, adapter)
         policy = QwenPolicy(model, load_processor(IMAGINE.student), "student")
-        tools = [tool.loaded() for tool in TOOLS[cell.tools]]
+        tools = equip(profile).tools
         if cell.evidence in SWAPS:
             tools = swapped(tools, cell.evidence, questions)
         elif cell.evidence:
             choose = KEY_FRAMES[cell.evidence]
             policy = KeyFrames(policy, choose, f"key frames by {cell.evidence}")
-        budget = replace(
-            IMAGINE.budget,
-            max_calls=cell.calls,
-            overview_frames=cell.overview or IMAGINE.budget.overview_frames,
-        )
-        collect(self.folder / cell.answers(), questions, policy, tools, budget)
+        collect(self.folder / cell.answers(), questions, policy, tools, profile.budget)
 
 
 @cache
-def teacher_traces(folder: Path, tools: str, count: int, seed: int = 0) -> list[Trace]:
-    """The teacher's traces of the first `count` training questions, with their similarity."""
-    questions = pocket_questions("train", 0, count, folder / "clips", IMAGINE.families)
-    file = folder / f"traces-{tools}-{seed}.jsonl"
-    offer = [tool.loaded() for tool in TOOLS[tools]]
-    traces = collect(file, questions, OraclePolicy(seed=seed), offer, IMAGINE.budget)
-    return scored(traces, folder / f"similarity-{tools}-{seed}.json")
+def teacher_traces(folder: Path, cell: Cell, count: int, seed: int = 0) -> list[Trace]:
+    """The teacher's traces of the first `count` training questions, with their similarity.
+
+    Where forms of the call compete, wrong answers are asked again, as in the paper.
+    """
+    profile = equip(cell.profile())
+    name = f"{cell.form or cell.tools}-{seed}".replace(" ", "_")
+    questions = pocket_questions("train", 0, count, folder / "clips", profile.families)
+    policy = OraclePolicy(seed=seed, searches=profile.budget.max_calls)
+    retries = RETRIES if cell.form else 0
+    file = folder / f"traces-{name}.jsonl"
+    traces = distil(file, questions, policy, profile.tools, profile.budget, retries)
+    return scored(traces, folder / f"similarity-{name}.json")
+
+
+def teaching(cell: Cell) -> Cell:
+    """The cell whose teacher the cell's student learns from, whatever it does with the traces."""
+    # A student without tools reads the thoughts of a teacher that has both.
+    tools = "both" if cell.tools == "none" else cell.tools
+    return Cell("", "", tools=tools, form=cell.form, calls=cell.calls if cell.form else 4)
 
 
 def scored(traces: list[Trace], file: Path) -> list[Trace]:
@@ -144,10 +157,10 @@ def scored(traces: list[Trace], file: Path) -> list[Trace]:
 
 def selection(folder: Path, cell: Cell, count: int) -> list[Trace]:
     """Those of the teacher's first `count` traces that the cell's reference and threshold keep."""
-    # A student without tools reads the thoughts of a teacher that has both.
-    tools = "both" if cell.tools == "none" else cell.tools
-    traces = teacher_traces(folder, tools, count)
+    traces = teacher_traces(folder, teaching(cell), count)
     kept = keep(traces, cell.threshold)
+    if cell.form:
+        return [trace for trace in kept if trace.correct() and trace.well_formed()]
     match cell.reference:
         case "none":
             return traces
@@ -156,7 +169,7 @@ def selection(folder: Path, cell: Cell, count: int) -> list[Trace]:
             return [traces[i] for i in sorted(order[: len(kept)])]
         case "model":
             # Another run of the teacher, mistakes and all, stands for a model's reasoning.
-            others = teacher_traces(folder, tools, count, seed=1)
+            others = teacher_traces(folder, teaching(cell), count, seed=1)
             pairs = zip(traces, others, strict=True)
             traces = [with_reasoning(trace, other.reasoning()) for trace, other in pairs]
             return keep(scored(traces, folder / "similarity-model.json"), cell.threshold)
@@ -179,13 +192,16 @@ def blind(trace: Trace) -> Trace:
 
 def rows(cell: Cell, traces: list[Trace]) -> pd.DataFrame:
     """A row a family, one of all, and one of those that need a look: all but `static`."""
-    whole = statistics.summary(cell.cell, traces, IMAGINE.families)
-    looks = (
-        statistics.summary(cell.cell, traces, IMAGINE.families[1:])
-        .tail(1)
-        .assign(family="need a look")
-    )
-    table = pd.concat([whole, looks]).assign(grid=cell.grid, cell=cell.cell, seed=cell.seed)
+    families = cell.profile().families
+    whole = statistics.summary(cell.cell, traces, families)
+    looks = statistics.summary(cell.cell, traces, families[1:]).tail(1)
+    table = pd.concat([whole, looks.assign(family="need a look")])
+    table = table.assign(grid=cell.grid, cell=cell.cell, seed=cell.seed)
+    groups = [[family] for family in families] + [families, families[1:]]
+    processor = load_processor(IMAGINE.student)
+    table[COLUMNS[-2:]] = [
+        mean_cost([t for t in traces if t.question.family in group], processor) for group in groups
+    ]
     return table[COLUMNS].round(4)
 
 
@@ -222,8 +238,8 @@ def answer_all(
 ) -> None:
     """Ask all students, one on each core; the table grows with every cell."""
     # The clips are drawn before two processes want the same ones.
-    for seed in {cell.seed for cell in cells}:
-        study.tests(seed)
+    for cell in cells:
+        study.tests(cell)
     ways = {cell.answers(): cell for cell in cells}
     jobs = {file: pool.submit(study.answer, cell) for file, cell in ways.items()}
     table = study.folder / "ablations.csv"

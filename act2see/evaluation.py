@@ -5,8 +5,13 @@ scored, nor of which questions follow an answer: a data set says both. Our choic
 """
 
 from collections.abc import Callable, Sequence
+from math import nan
 from pathlib import Path
+from statistics import fmean
 
+from transformers import ProcessorMixin
+
+from act2see.encoding import encode
 from act2see.interleave import Budget, Policy, collect
 from act2see.student import fingerprint
 from act2see.tools.tool import Tool
@@ -43,6 +48,20 @@ def answer(
     traces = collect(path, questions, policy, tools, budget)
     following = follow_up(traces)
     return traces + (collect(path, following, policy, tools, budget) if following else [])
+
+
+def mean_cost(
+    traces: Sequence[Trace], processor: ProcessorMixin, system: str = "", counted: int = 40
+) -> tuple[float, float]:
+    """Frames and tokens of a dialogue, the mean of these traces; nan twice where there are none.
+
+    Tokens, those of frames included, are counted of the first `counted` traces, encoded as for
+    training.
+    """
+    if not traces:
+        return nan, nan
+    tokens = [len(encode(trace, processor, system=system).ids) for trace in traces[:counted]]
+    return fmean(len(trace.frames()) for trace in traces), fmean(tokens)
 
 
 def file_name(

@@ -74,6 +74,10 @@ PAPER_POCKET = replace(
     IMAGINE,
     name="paper_pocket",
     adapter="",
+    # Calls of one text are learnt from fewer traces than windows and moments.
+    recipe=Recipe(rank=16, learning_rate=1e-3, epochs=3, batch_size=4),
+    questions=1800,
+    retries=2,
     # The overview is the world's: what is brief happens between its frames.
     budget=replace(IMAGINE.budget, max_calls=1, dialect="tags"),
     tools=(

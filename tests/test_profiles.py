@@ -11,7 +11,7 @@ from tests import tiny
 
 def test_profiles_are_found_by_name_and_others_refused():
     assert load_profile("pocket") == PROFILES["pocket"]
-    with pytest.raises(ValueError, match="'huge'; it must be one of: pocket, imagine, paper_pocket"):
+    with pytest.raises(ValueError, match="'huge'; it must be one of: pocket, imagine"):
         load_profile("huge")
 
 

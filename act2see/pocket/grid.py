@@ -6,12 +6,12 @@ others are our choice.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from act2see.faithfulness import SWAPS
 from act2see.pocket.key_frames import by_truth
 from act2see.policies.key_frames import by_change
-from act2see.profiles import IMAGINE
+from act2see.profiles import IMAGINE, PAPER_POCKET, Profile
 from act2see.similarity import THRESHOLD
 
 TOOLS = {
@@ -19,6 +19,12 @@ TOOLS = {
     "retrieval": IMAGINE.tools[:1],
     "generation": IMAGINE.tools[1:],
     "none": (),
+}
+# The paper's form is one frame by a text; more of them, and windows of several frames, are ours.
+FORMS = {
+    "windows": replace(IMAGINE, families=PAPER_POCKET.families),
+    "one frame by text": PAPER_POCKET,
+    "frames by text": replace(PAPER_POCKET, budget=replace(PAPER_POCKET.budget, max_calls=4)),
 }
 KEY_FRAMES = {"oracle": by_truth, "retriever": by_change}
 
@@ -37,15 +43,24 @@ class Cell:
     calls: int = 4
     evidence: str = ""  # shown in the place of what is called for: of SWAPS or KEY_FRAMES
     overview: int = 0  # frames; 0: the profile's
+    form: str = ""  # of the call, of FORMS; "": windows, about the questions of `imagine`
+
+    def profile(self) -> Profile:
+        """Dialect, tools, overview and questions of the cell."""
+        profile = FORMS.get(self.form, IMAGINE)
+        frames = self.overview or profile.budget.overview_frames
+        budget = replace(profile.budget, max_calls=self.calls, overview_frames=frames)
+        tools = profile.tools if self.tools == "both" else TOOLS[self.tools]
+        return replace(profile, budget=budget, tools=tools)
 
     def student(self) -> str:
         """Names the adapter: cells that differ only in how they ask share one."""
-        choice = f"{self.reference}-{self.threshold:.2f}-{self.size}".replace(" ", "_")
-        return f"{choice}-{self.tools}-{self.seed}"
+        choice = f"{self.reference}-{self.threshold:.2f}-{self.size}-{self.tools}-{self.seed}"
+        return f"{choice}-{self.form}".removesuffix("-").replace(" ", "_")
 
     def answers(self) -> str:
         """The file of answers: cells that ask one student in the same way share it."""
-        student = self.student() if self.reference else f"base-{self.seed}"
+        student = self.student() if self.reference else f"base-{self.form}{self.seed}"
         return f"answers/{student}-{self.calls}-{self.evidence}-{self.overview}.jsonl"
 
 
@@ -67,3 +82,7 @@ def grid(seeds: int) -> Iterator[Cell]:
     # At 0.95 hardly any trace is kept.
     yield from (Cell("threshold", f"{x:.2f}", threshold=x) for x in (0.6, 0.7, 0.8, 0.9))
     yield from (Cell("traces", str(size), size=size) for size in (50, 200, 800, 3200))
+    for seed in range(seeds):
+        yield Cell("form", "base", seed, reference="", tools="none", form="windows")
+        for form, profile in FORMS.items():
+            yield Cell("form", form, seed, form=form, calls=profile.budget.max_calls)

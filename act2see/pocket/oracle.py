@@ -2,7 +2,7 @@
 
 Works on traces about pocket questions, in the dialect that each is in. It stands for Gemini 2.5
 Pro, with a teacher's mistakes at a stated rate for the filter to find. It keeps no state: a turn
-follows from the trace and the seed alone. Rates are our choice.
+follows from the trace and the seed alone. Knows nothing of tools but their names. Our choice.
 """
 
 from dataclasses import dataclass

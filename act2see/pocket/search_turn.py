@@ -2,7 +2,7 @@
 
 Works on a trace in the paper's tags about a pocket question. One frame cannot show everything: a
 text names neither a moment nor which of two events came first. Where no frame settles the question,
-the teacher guesses. Our choice.
+the teacher guesses. Does not know what scores the frames. Our choice.
 """
 
 from act2see.pocket import language

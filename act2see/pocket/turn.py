@@ -44,7 +44,8 @@ class Turn:
         self.windows = truth["windows"]
         self.scene = sample_scene(truth["seed"])
         # Drawn anew at every turn, the same each time: the mistake belongs to the question.
-        rng = np.random.default_rng([truth["seed"], policy.seed, 99])
+        again = [trace.attempt] if trace.attempt > 1 else []
+        rng = np.random.default_rng([truth["seed"], policy.seed, 99, *again])
         rates = [policy.wrong_window, policy.misread, policy.jump, policy.wander]
         self.mistake = MISTAKES[int(rng.choice(5, p=[1 - sum(rates), *rates]))]
         self.chance = rng.random(4)

@@ -8,19 +8,37 @@ killed asks the same again, and finds what it paid for. Our choice.
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
-from act2see.policies.teacher import Teacher
-from act2see.policies.wire import BatchError, Heard, Said
+from act2see.policies.wire import BatchError, Connection, Heard, Said
 from act2see.store import write_text
 from act2see.trace import Reply, Trace
 
 LONGEST_WAIT_S = 300.0  # between two looks at a batch; the first wait is `Limits.retry_delay_s`
 Outcome = str | Exception  # a reply's body, or why there is none
 GONE = 404
+
+
+class Asker(Protocol):
+    """A teacher, as far as batches know one. Its module imports this one, and not the other way."""
+
+    batch: str
+    connection: Connection
+    account: Any
+    limits: Any
+
+    def most(self, trace: Trace) -> tuple[int, int]:
+        """The most tokens, in and out, that a request about the trace may take."""
+
+    def settle(self, trace: Trace, get: Callable[[], Said], most: tuple[int, int] | None) -> Heard:
+        """What was heard, its price settled with the account."""
+
+    def accepts(self, served: str) -> bool:
+        """Whether a model of this name may answer."""
 
 
 @dataclass
@@ -38,7 +56,7 @@ class Book:
         write_text(self.path, json.dumps(self.batches() | {batch: ids}, indent=1))
 
 
-def ask_in_batches(teacher: Teacher, traces: list[Trace], last: bool) -> list[Heard | None]:
+def ask_in_batches(teacher: Asker, traces: list[Trace], last: bool) -> list[Heard | None]:
     """What came of the next turn of every trace.
 
     None for a trace that cannot be paid for until others of this round are settled. One that failed
@@ -76,13 +94,13 @@ def request_id(line: str, trace: Trace) -> str:
     return hashlib.sha1(f"{trace.question.id}\n{trace.attempt}\n{line}".encode()).hexdigest()
 
 
-def _said(teacher: Teacher, outcome: Outcome, trace: Trace) -> Said:
+def _said(teacher: Asker, outcome: Outcome, trace: Trace) -> Said:
     if isinstance(outcome, Exception):
         raise outcome
     return teacher.connection.read(outcome, trace)
 
 
-def _run(teacher: Teacher, book: Book, lines: dict[str, str]) -> dict[str, Outcome]:
+def _run(teacher: Asker, book: Book, lines: dict[str, str]) -> dict[str, Outcome]:
     """The outcome of every line, once all batches of them are done."""
     opened: dict[str, list[str]] = {}
     outcomes: dict[str, Outcome] = {}
@@ -99,7 +117,7 @@ def _run(teacher: Teacher, book: Book, lines: dict[str, str]) -> dict[str, Outco
     return outcomes
 
 
-def _paid(teacher: Teacher, book: Book, traces: dict[str, Trace]) -> dict[str, Outcome]:
+def _paid(teacher: Asker, book: Book, traces: dict[str, Trace]) -> dict[str, Outcome]:
     """Of these requests, what an earlier run has asked for; good replies only."""
     bodies: dict[str, Outcome] = {}
     for name, ids in book.batches().items():
@@ -109,7 +127,7 @@ def _paid(teacher: Teacher, book: Book, traces: dict[str, Trace]) -> dict[str, O
     return bodies
 
 
-def _good(teacher: Teacher, outcome: Outcome, trace: Trace) -> bool:
+def _good(teacher: Asker, outcome: Outcome, trace: Trace) -> bool:
     """Whether an earlier reply will do; one that failed, or is another model's, is asked again.
 
     A batch that cannot be looked at now is not gone, and must not be paid for twice.
@@ -124,7 +142,7 @@ def _good(teacher: Teacher, outcome: Outcome, trace: Trace) -> bool:
     return not said.refused and teacher.accepts(said.served)
 
 
-def _wait(teacher: Teacher, name: str, ids: list[str]) -> dict[str, Outcome]:
+def _wait(teacher: Asker, name: str, ids: list[str]) -> dict[str, Outcome]:
     """The outcomes of a batch once it is done, looked at less and less often."""
     wait_s = teacher.limits.retry_delay_s
     try:

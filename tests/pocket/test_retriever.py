@@ -1,13 +1,102 @@
-"""What the pocket retriever learns from, and that its training goes on where it stopped."""
+"""The shipped retriever: whether the frame that a search returns shows what its query says."""
+
+from collections import defaultdict
+from itertools import permutations
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from act2see.pocket.making import retriever as making
 from act2see.pocket.questions import scene_seed
-from act2see.pocket.world import sample_scene
-from act2see.tools.retriever import load_retriever
+from act2see.pocket.world import COLOURS, FPS, SHAPES, sample_scene, write_clip
+from act2see.profiles import MODELS
+from act2see.tools.retriever import RATE_HZ, load_retriever
+from act2see.tools.search import Query, SearchFrame
+from act2see.tools.segments import FLOOR
+from act2see.trace import Question, Trace
+
+FOLDER = str(MODELS / "retriever")
+
+
+def form(text: str) -> str:
+    """What kind of sentence it is."""
+    if text.count(".") == 2:
+        return "two facts"
+    if "visitor" not in text:
+        return "white" if "white" in text else making.subject(text).replace("wall", "the wall")
+    named = [word for word in text.rstrip(".").split() if word in (*COLOURS, *SHAPES)]
+    return f"visitor, {len(named)} named" if named else text
+
+
+def queries(scene) -> dict[str, list[str]]:
+    """Form -> sentences that are true of a frame at 3 Hz, and false of most."""
+    times_s = np.floor(np.arange(0, scene.duration_s, 1 / RATE_HZ) * FPS) / FPS
+    known = [making.true_sentences(scene.facts(time_s)) for time_s in times_s]
+    rows = {text: np.array([text in texts for texts in known]) for text in set().union(*known)}
+    for one, two in permutations(sorted(rows), 2):
+        if making.subject(one) != making.subject(two):
+            rows[f"{one} {two}"] = rows[one] & rows[two]
+    forms = defaultdict(list)
+    for text, row in sorted(rows.items()):
+        if 0 < row.mean() < 0.5:
+            forms[form(text)].append(text)
+    return forms
+
+
+def check(tool: SearchFrame, split: str, seed: int, clips: int, each: int, folder: Path):
+    """(form, query, whether the frame that comes back shows it), `each` for every fresh clip."""
+    verdicts = []
+    for index in range(clips):
+        scene = sample_scene(scene_seed(split, seed, index))
+        clip = write_clip(scene, folder / f"{scene.seed}.mp4")
+        trace = Trace(question=Question(video=str(clip), text="?", duration_s=scene.duration_s))
+        rng = np.random.default_rng(scene.seed)
+        forms = queries(scene)
+        for kind in rng.choice(sorted(forms), each).tolist():
+            text = str(rng.choice(forms[kind]))
+            (frame,) = tool.run(trace, Query(query=text))
+            facts = {f"{fact}." for fact in text.rstrip(".").split(". ")}
+            shows = facts <= making.true_sentences(scene.facts(frame.time_s))
+            verdicts.append((kind, text, shows))
+        clip.unlink()
+    return verdicts
+
+
+@pytest.fixture(scope="module")
+def search():
+    return SearchFrame(retriever=FOLDER).loaded()
+
+
+def test_the_frame_shows_what_the_query_says(search, tmp_path):
+    verdicts = check(search, "test", 61, clips=20, each=5, folder=tmp_path)
+    wrong = [text for _, text, shows in verdicts if not shows]
+    print(f"{len(verdicts) - len(wrong)} of {len(verdicts)} frames show it; not: {wrong}")
+    assert len(wrong) <= 0.1 * len(verdicts)
+
+
+def test_true_sentences_score_above_what_counts_as_nothing_and_false_ones_below(search, tmp_path):
+    scene = sample_scene(scene_seed("test", 62, 0))
+    clip = str(write_clip(scene, tmp_path / "c.mp4"))
+    rows = {text: search.retriever(clip, text) for text in making.SENTENCES}
+    scores = np.stack([scores for _, scores in rows.values()], 1)
+    times_s, _ = rows[making.SENTENCES[0]]
+    known = [making.true_sentences(scene.facts(time_s)) for time_s in times_s]
+    truth = np.array([[text in texts for text in making.SENTENCES] for texts in known])
+    assert (scores[truth] > FLOOR).mean() > 0.97 and (scores[~truth] <= FLOOR).mean() > 0.9
+
+
+def test_an_edit_and_any_other_text_land_on_a_frame(search, tmp_path):
+    clip = str(write_clip(sample_scene(3), tmp_path / "c.mp4"))
+    trace = Trace(question=Question(video=clip, text="?", duration_s=24))
+    for text in ("move the disc to the left", "a man opens a door", "?", "x" * 300):
+        (frame,) = search.run(trace, Query(query=text))
+        assert frame.image().size == (96, 96)
+
+
+# What it learns from
 
 
 def test_sentences_are_those_that_the_scene_bears_out():
@@ -47,7 +136,7 @@ def test_every_word_of_a_query_and_of_an_edit_is_known():
 
 
 def test_an_interrupted_training_ends_where_a_whole_one_does(tmp_path, monkeypatch):
-    for name, value in (("STEPS", 3), ("EYE_STEPS", 2), ("FRAMES", 16), ("PAIRS", 4)):
+    for name, value in (("STEPS", 3), ("CELL_STEPS", 2), ("FRAMES", 16), ("PAIRS", 4)):
         monkeypatch.setattr(making, name, value)
     making.train(str(tmp_path / "whole"), seed=1, minutes=0)
     making.train(str(tmp_path / "parts"), seed=1, minutes=1e-9)

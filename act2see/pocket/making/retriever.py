@@ -2,13 +2,14 @@
 
 A small model of the class that BLIP-2's retriever has: it gives a frame a few vectors, a sentence
 one, and their largest cosine says whether the sentence is true of the frame. First the vision tower
-alone learns to name what stands in each cell; then the rest learns from frames of `pretrain` scenes
-and every sentence that may describe one, whose truth the simulation knows. An interrupted run goes
-on from its last checkpoint. Works on scenes of the split `pretrain`. Does not know traces or tools.
-No such model ships yet. Sizes and recipe are our choice.
+learns to name what stands in each cell, then nine of the queries do; then they and the reader of
+sentences learn from frames of `pretrain` scenes and every sentence that may describe one, whose
+truth the simulation knows. An interrupted run goes on from its last checkpoint. Works on scenes of
+the split `pretrain`. Does not know traces or tools. Sizes and recipe are our choice.
 """
 
 import io
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,7 +24,6 @@ from transformers import (
     BatchEncoding,
     Blip2Config,
     Blip2ForImageTextRetrieval,
-    Blip2VisionModel,
     BlipImageProcessorPil,
     PreTrainedTokenizerFast,
 )
@@ -31,12 +31,20 @@ from transformers import (
 from act2see.finetune import multiplies_bf16
 from act2see.pocket import language
 from act2see.pocket.edits import KINDS, Edit
-from act2see.pocket.making.lessons import CELL_CLASSES, cells, fresh_scene, moment
+from act2see.pocket.making.lessons import (
+    CELL_CLASSES,
+    COLOUR_NAMES,
+    SHAPE_NAMES,
+    cells,
+    fresh_scene,
+    moment,
+)
 from act2see.pocket.making.training import Progress, ahead, command_line, descend, record, share
 from act2see.pocket.world import COLOURS, PLACES, SHAPES, SIDE_PX, Facts, Rng, render
 
 RATE = 4e-3
-EYE_STEPS = 150
+HIDDEN = 96
+CELL_STEPS = 150
 STEPS = 800
 FRAMES = 64  # a step
 SCENES = 8  # that they are of: frames of one clip are what the retriever has to tell apart
@@ -44,6 +52,9 @@ PAIRS = 60  # sentences of two facts, a step
 # The cosine at which a sentence is as likely true as false. TFVTG counts up to 0.2 as nothing.
 BOUND = 0.3
 SHARPNESS = 15.0
+NAMES = (SHAPE_NAMES, COLOUR_NAMES)
+MIDDLE = 4  # the visitor's cell, row by row
+UNSAID = -100
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 SENTENCES = (
     *(f"the wall is {wall}." for wall in ("dark", "light")),
@@ -162,7 +173,7 @@ def build_images() -> BlipImageProcessorPil:
 
 
 def build_model(
-    words: int, hidden: int = 96, queries: int = 12, width: int = 96
+    words: int, hidden: int = HIDDEN, queries: int = 12, width: int = 96
 ) -> Blip2ForImageTextRetrieval:
     """An untrained retriever of about 0.6 M parameters, for so many words.
 
@@ -189,31 +200,91 @@ def build_model(
     model = Blip2ForImageTextRetrieval(config)
     # They begin as zeros, and what begins alike learns alike.
     torch.nn.init.normal_(model.query_tokens, std=0.5)
+    # What lies together before the two projections does so behind them.
+    model.text_projection.load_state_dict(model.vision_projection.state_dict())
     return model
 
 
-def open_eyes(eye: Blip2VisionModel, images: BlipImageProcessorPil, seed: int) -> None:
-    """Teach the vision tower, in place, what stands in each of a frame's cells."""
-    eye.requires_grad_(True)
-    rng = np.random.default_rng([seed, 2])
-    reader = torch.nn.Linear(eye.config.hidden_size, sum(CELL_CLASSES))
-    weights = [*eye.parameters(), *reader.parameters()]
+def cell_classes(sentence: str) -> list[int]:
+    """What a sentence says of a cell, as `cells` counts it; `UNSAID` for the rest."""
+    words = sentence.rstrip(".").split()
+    known = [next((names.index(w) for w in words if w in names), UNSAID) for names in NAMES]
+    if words[0] == "no":
+        known = [0, 0]
+    wall = ("dark", "light").index(words[-1]) if "wall" in words else UNSAID
+    return [*known, wall, MIDDLE if "visitor" in words else UNSAID]
+
+
+def learn_cells(
+    view: Callable[[torch.Tensor], torch.Tensor],
+    images: BlipImageProcessorPil,
+    learner: torch.nn.Module,
+    seed: list[int],
+    said: Callable[[], torch.Tensor] | None = None,
+) -> None:
+    """Teach `learner`, in place, what stands in each of a frame's nine cells.
+
+    view: from pixels to (frames, 9, hidden) what one linear reader reads, which is thrown away.
+    said: gives (sentences, hidden) what the same reader reads of `SENTENCES`: in that way cells and
+    sentences about them come to lie together.
+    """
+    rng = np.random.default_rng(seed)
+    reader = torch.nn.Linear(HIDDEN, sum(CELL_CLASSES))
+    weights = [*learner.parameters(), *reader.parameters()]
     optim = torch.optim.AdamW(weights, lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    for step in range(EYE_STEPS):
+    stated = torch.tensor([cell_classes(text) for text in SENTENCES]).T
+    for step in range(CELL_STEPS):
         pictures, classes = cells(rng, FRAMES)
         pixels = images([worn(p, rng) for p in pictures], return_tensors="pt").pixel_values
         with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16()):
-            patches = eye(pixel_values=pixels).last_hidden_state[:, 1:]
-        # Two by two patches are a cell.
-        grid = patches.float().reshape(FRAMES, 3, 2, 3, 2, -1).mean((2, 4))
-        guesses = reader(grid.flatten(0, 2)).split(CELL_CLASSES, -1)
-        truths = torch.tensor(classes).flatten(0, 1).T
-        losses = [cross_entropy(*pair) for pair in zip(guesses, truths, strict=True)]
+            losses = read_off(
+                reader, view(pixels).flatten(0, 1), torch.tensor(classes).flatten(0, 1).T
+            )
+            if said:
+                losses += read_off(reader, said(), stated)
         sum(losses).backward()
-        descend([optim], weights, RATE * share(step, EYE_STEPS))
-        if step % 50 == 0 or step == EYE_STEPS - 1:
-            print(f"eye {step:4d}  " + "  ".join(f"{loss:.4f}" for loss in losses), flush=True)
-    eye.requires_grad_(False)
+        descend([optim], weights, RATE * share(step, CELL_STEPS))
+        if step % 50 == 0 or step == CELL_STEPS - 1:
+            print(f"cells {step:4d}  " + "  ".join(f"{x:.4f}" for x in losses), flush=True)
+
+
+def read_off(
+    reader: torch.nn.Linear, seen: torch.Tensor, truths: torch.Tensor
+) -> list[torch.Tensor]:
+    """The reader's losses over shape, colour, wall and place; what is `UNSAID` does not count."""
+    guesses = reader(seen).float().split(CELL_CLASSES, -1)
+    pairs = zip(guesses, truths, strict=True)
+    return [cross_entropy(guess, truth, ignore_index=UNSAID) for guess, truth in pairs]
+
+
+def learn_to_see(
+    model: Blip2ForImageTextRetrieval,
+    images: BlipImageProcessorPil,
+    words: BatchEncoding,
+    seed: int,
+) -> None:
+    """Teach the vision tower, then nine queries and the sentences, what stands in each cell."""
+
+    def patches(pixels: torch.Tensor) -> torch.Tensor:
+        found = model.vision_model(pixel_values=pixels).last_hidden_state[:, 1:]
+        # Two by two patches are a cell.
+        return found.reshape(len(pixels), 3, 2, 3, 2, -1).mean((2, 4)).flatten(1, 2)
+
+    def queries(pixels: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            seen = model.vision_model(pixel_values=pixels).last_hidden_state
+        tokens = model.query_tokens.expand(len(pixels), -1, -1)
+        found = model.qformer(query_embeds=tokens, encoder_hidden_states=seen)
+        return found.last_hidden_state[:, :9]
+
+    def sentences() -> torch.Tensor:
+        read = model.embeddings(input_ids=words.input_ids)
+        mask = words.attention_mask
+        return model.qformer(read, query_length=0, attention_mask=mask).last_hidden_state[:, 0]
+
+    learn_cells(patches, images, model.vision_model, [seed, 2])
+    learners = torch.nn.ModuleList([model.qformer, model.embeddings])
+    learn_cells(queries, images, learners, [seed, 3], sentences)
 
 
 def matching_loss(cosines: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -225,7 +296,8 @@ def matching_loss(cosines: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def optimizers(model: Blip2ForImageTextRetrieval) -> list[torch.optim.Optimizer]:
     """Muon for the weight matrices inside the blocks, AdamW for everything else that learns."""
-    learners = {name: w for name, w in model.named_parameters() if w.requires_grad}
+    # The tower sees by then: frozen, it takes a third of the time.
+    learners = {n: w for n, w in model.named_parameters() if not n.startswith("vision_model")}
     matrices = {name: w for name, w in learners.items() if ".layer" in name and w.ndim == 2}
     rest = [w for name, w in learners.items() if name not in matrices]
     muon = torch.optim.Muon(
@@ -243,14 +315,13 @@ def train(folder: str, seed: int, minutes: int) -> None:
     tokenizer = build_tokenizer()
     images = build_images()
     model = build_model(len(tokenizer)).train()
-    # It sees by then: frozen, it takes a third of the time and forgets nothing.
-    model.vision_model.requires_grad_(False)
     optims = optimizers(model)
     parts = {"model": model, "matrices": optims[0], "rest": optims[1]}
     progress = Progress(Path(folder, "checkpoint.pt"), parts)
     late_s = progress.spent_s() + 60 * minutes if minutes else float("inf")
     if not progress.step:
-        open_eyes(model.vision_model, images, seed)
+        learn_to_see(model, images, tokenizer(SENTENCES, padding=True, return_tensors="pt"), seed)
+    model.vision_model.requires_grad_(False)
     weights = [w for w in model.parameters() if w.requires_grad]
     draw = partial(draw_batch, images=images, tokenizer=tokenizer, seed=seed)
     for step, batch in enumerate(ahead(draw, range(progress.step, STEPS)), progress.step):
