@@ -25,6 +25,7 @@ from act2see.trace import Frame, Reply, Step, Trace
 OPENED = re.compile(r"<(retrieve|generate)>|</(?:retrieve|generate)>")
 CALL = re.compile(r"<(retrieve|generate)>((?:(?!<(?:retrieve|generate)>).)*?)</\1>", re.S)
 ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.S)
+FRAMING = re.compile(r"</?(?:think|answer)>")
 FORM = (
     " Think inside <think></think>. Where the frames do not settle the question, stop in the "
     "middle of a thought and write what picture you want, in words and without a time: <retrieve> "
@@ -111,22 +112,23 @@ class Tags:
         >>> TAGS.read_reply("hm. <retrieve> a red disc </retrieve>").calls[0].arguments
         {'query': 'a red disc'}
         """
-        text = text.removeprefix("<think>")
-        if opened := OPENED.search(text):
+        opened = OPENED.search(text)
+        if opened and "</answer>" in text[: opened.start()]:
+            # The turn ended there: what was called behind it was never asked.
+            text = text[: opened.start()]
+        elif opened:
             call = CALL.match(text, opened.start())
-            thinking = text[: opened.start()].strip()
             if call:
-                arguments = {"query": call[2].strip()}
-                step = Step(kind="call", tool=call[1], arguments=arguments)
+                step = Step(kind="call", tool=call[1], arguments={"query": call[2].strip()})
             else:  # not closed, nested, or closed without being opened
                 step = Step(kind="call", text=text[opened.start() :].strip())
-            return Reply(thinking, [step], "", truncated and not call)
-        thinking, _, rest = text.partition("</think>")
-        stated = [*ANSWER.finditer(text)]
-        if not stated:
-            return Reply(thinking.strip(), [], rest.strip(), truncated)
-        thinking = text[: stated[-1].start()].partition("</think>")[0]
-        return Reply(thinking.strip(), [], f"Answer: {stated[-1][1].strip()}", truncated)
+            return Reply(_words(text[: opened.start()]), [step], "", truncated and not call)
+        if stated := [*ANSWER.finditer(text)]:
+            thinking = text[: stated[-1].start()]
+            answer = f"Answer: {stated[-1][1].strip()}".strip()
+            return Reply(_words(thinking), [], answer, truncated)
+        thinking, _, rest = text.removeprefix("<think>").partition("</think>")
+        return Reply(_words(thinking), [], _words(rest), truncated)
 
     def unreadable(self, text: str) -> str:
         """What is wrong with a call between tags."""
@@ -144,6 +146,11 @@ class Tags:
 
 
 TAGS = Tags()
+
+
+def _words(text: str) -> str:
+    """A thought without the tags around thoughts and answers, which its place in a trace tells."""
+    return FRAMING.sub("", text).strip()
 
 
 def _moves(trace: Trace) -> Iterator[tuple[str, list[Frame], bool]]:

@@ -2,20 +2,22 @@
 
 import pytest
 from PIL import Image
+from pydantic import Field
 
 from act2see.dialects.dialect import PICTURE
 from act2see.dialects.tags import TAGS
 from act2see.encoding import encode
 from act2see.interleave import Budget, interleave
+from act2see.letters import lenient_letter
 from act2see.policies.qwen import QwenPolicy
 from act2see.tools.tool import Arguments, CallError, Tool
-from act2see.trace import Frame, Question, Reply, Step, Trace
+from act2see.trace import Frame, Question, Reply, Step, Trace, read_letter
 from act2see.video import read_frames
 from tests.policies.naive import Naive, Scripted
 
 
 class Query(Arguments):
-    query: str
+    query: str = Field(max_length=300)
 
 
 class Retrieve(Tool):
@@ -96,6 +98,14 @@ def test_tokens_after_n_moves_begin_those_after_more(processor):
         ("so. <answer>(B)</answer>", "so.", None, "Answer: (B)"),
         ("so.\n</think>\n\n<answer> B", "so.", None, "Answer: B"),
         ("so.\n</think>\n\nit is B", "so.", None, "it is B"),
+        ("so.</think>\nit is clear. <answer> B </answer>", "so.\nit is clear.", None, "Answer: B"),
+        ("<answer> A </answer> no. <answer> B </answer>", "A  no.", None, "Answer: B"),
+        ("so. <answer> A </answer> <retrieve> a cup </retrieve>", "so.", None, "Answer: A"),
+        ("<answer> A. <retrieve> a cup </retrieve>", "A.", {"query": "a cup"}, ""),
+        ("<think>a</think>\n<retrieve> a cup </retrieve>", "a", {"query": "a cup"}, ""),
+        ("<retrieve> a </retrieve> <generate> b </generate>", "", {"query": "a"}, ""),
+        ("so.</think> B </answer>", "so.", None, "B"),
+        ("<answer></answer>", "", None, "Answer:"),
         ("on and on", "on and on", None, ""),
         ("", "", None, ""),
     ],
@@ -118,6 +128,14 @@ def test_replies_are_taken_apart(text, thinking, call, answer):
 def test_a_call_that_cannot_be_read_is_kept_and_explained(text, reason):
     (call,) = TAGS.read_reply(text).calls
     assert not call.tool and text.endswith(call.text) and reason in TAGS.unreadable(call.text)
+
+
+@pytest.mark.parametrize("said", ["(B)", "B.", "**B**", "B", " B ", "a blue cup", "A blue cup."])
+def test_an_answer_may_be_a_letter_in_any_form_or_the_options_text(said):
+    answer = TAGS.read_reply(f"so. <answer>{said}</answer>").answer
+    options = ["red cup", "a blue cup", "a cup"]
+    assert lenient_letter(answer, options) == "B"
+    assert read_letter(answer, 3) == ("B" if "cup" not in said else "")
 
 
 class Script:
@@ -147,6 +165,19 @@ class Script:
         (["<generate> a </generate>", "<answer> A </answer>"], 1, False),  # not on offer
         (["<retrieve> a </retrieve>"], 1, True),  # again and again
         (["no tag at all"], 0, True),
+        ([f"<retrieve> {'a' * 10_000} </retrieve>", "<answer> A </answer>"], 1, False),
+        (["<retrieve> a </retrieve> <generate> b </generate>", "<answer> A </answer>"], 0, False),
+        (["<retrieve> a </generate>", "<answer> A </answer>"], 1, False),
+        (["<retrieve> a </retrieve>"] * 3 + ["<answer> A </answer>"], 1, False),  # one too many
+        (["<answer> A </answer> <retrieve> a </retrieve>"], 0, False),
+        (["<answer> B </answer> no. <answer> A </answer>"], 0, False),
+        (["<answer> (A) </answer>"], 0, False),
+        (["<answer>A.</answer>"], 0, False),
+        (["<answer> **A** </answer>"], 0, False),
+        (["<answer> </answer>"], 0, True),
+        (["<retrieve> <|im_end|> <|image_pad|> </retrieve>", "<answer> A </answer>"], 0, False),
+        (["</think></think><think>", "<answer> A </answer>"], 0, True),
+        (["<frame>a</frame><answer> A"], 0, False),
     ],
 )
 def test_whatever_is_said_the_dialogue_ends_and_faults_are_counted(
