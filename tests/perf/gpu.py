@@ -116,7 +116,8 @@ class Continued(Naive):
         _, cache, known = self.kept.setdefault(id(trace), (trace, DynamicCache(), []))
         pairs = zip(known, encoding.ids[:-1], strict=False)
         fed = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        cache.crop(fed)
+        if stale := cache.get_seq_length() - fed:
+            cache.crop(-stale)
         images = encoding.images[encoding.ids[:fed].count(self.processor.vision_start_token_id) :]
         spots = positions(encoding, self.model)
         seen = {k: v.to(self.model.device) for k, v in pixels(images, self.processor).items()}
@@ -373,7 +374,7 @@ def painting(world: World, name: str, sizes: dict) -> None:
     costs = []
     for four_bit in (True, False):
         pipe = painter(sizes, four_bit)
-        told = {"device": pipe.device, "dtype": pipe.transformer.dtype}
+        told = {"device": pipe.vae.device, "dtype": pipe.vae.dtype}
         told = {
             "prompt_embeds": torch.randn(1, 333, sizes["joint_attention_dim"], **told),
             "pooled_prompt_embeds": torch.randn(1, sizes["pooled_projection_dim"], **told),
@@ -381,7 +382,8 @@ def painting(world: World, name: str, sizes: dict) -> None:
         told |= {f"negative_{key}": torch.zeros_like(value) for key, value in told.items()}
 
         def work(pipe=pipe, told=told):
-            return pipe(image=frame, strength=0.6, num_inference_steps=28, **told).images[0]
+            size = {"height": side_px, "width": side_px}  # a pipeline's own is 1024
+            return pipe(image=frame, strength=0.6, num_inference_steps=28, **size, **told).images
 
         before = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
         own = weights_gb(pipe.transformer) + weights_gb(pipe.vae)
