@@ -21,8 +21,11 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     PreTrainedTokenizerFast,
+    Qwen2VLImageProcessorPil,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     Siglip2Config,
     Siglip2ImageProcessorPil,
     Siglip2Model,
@@ -36,6 +39,7 @@ from transformers import (
 )
 
 from act2see.profiles import PROFILES
+from act2see.student import load_processor
 
 WORDS = (
     "the A a disc is it red blue and then man opens cup falls which first wall turns dark . , at"
@@ -183,4 +187,33 @@ def sd3(folder: Path) -> str:
         text_encoder=readers[0], tokenizer=words, text_encoder_2=readers[1], tokenizer_2=words,
         text_encoder_3=T5EncoderModel(text), tokenizer_3=words,
     ).save_pretrained(folder)  # fmt: skip
+    return str(folder)
+
+
+def qwen3_vl(folder: Path) -> str:
+    """What Qwen/Qwen3-VL-8B-Thinking is: patches of 16 px, grouped keys, a head of its own.
+
+    Tokenizer and chat template are the shipped base's: the template has the published grammar.
+    """
+    torch.manual_seed(0)
+    processor = load_processor(PROFILES["pocket"].student)
+    eye = LAYERS | {"depth": 2, "num_heads": 2, "patch_size": 16, "out_hidden_size": 64}
+    eye |= {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 256}
+    text = LAYERS | {"vocab_size": len(processor.tokenizer), "hidden_size": 64}
+    text |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [4, 2, 2]}
+    text |= {"head_dim": 16, "rope_parameters": rope | {"mrope_interleaved": True}}
+    name = processor.tokenizer.convert_tokens_to_ids
+    # Of the usual spread of weights, all tokens would be about as likely.
+    spread = {"initializer_range": 0.3}
+    config = Qwen3VLConfig(
+        text_config=text | spread, vision_config=eye | spread, tie_word_embeddings=False,
+        image_token_id=name("<|image_pad|>"), video_token_id=name("<|video_pad|>"),
+        vision_start_token_id=name("<|vision_start|>"), vision_end_token_id=name("<|vision_end|>"),
+    )  # fmt: skip
+    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    processor.tokenizer.save_pretrained(folder)
+    size = {"shortest_edge": 128 * 128, "longest_edge": 512 * 512}
+    grey = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    Qwen2VLImageProcessorPil(patch_size=16, size=size, **grey).save_pretrained(folder)
     return str(folder)

@@ -21,6 +21,9 @@ class Naive:
         encoding = encode(trace, self.processor, reply_next=True)
         ids = torch.tensor([encoding.ids])
         ends = self.processor.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+        stops = dialect_of(trace).stops
+        words = self.processor.tokenizer
+        more = {"stop_strings": list(stops), "tokenizer": words} if stops else {}
         tokens = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -30,9 +33,11 @@ class Naive:
             eos_token_id=ends,
             pad_token_id=ends[0],
             **pixels(encoding.images, self.processor),
+            **more,
         )[0, len(encoding.ids) :].tolist()
-        text = self.processor.tokenizer.decode([t for t in tokens if t not in ends])
-        return dialect_of(trace).read_reply(text, truncated=tokens[-1] not in ends)
+        text = words.decode([t for t in tokens if t not in ends])
+        ended = tokens[-1] in ends or any(stop in text for stop in stops)
+        return dialect_of(trace).read_reply(text, truncated=not ended)
 
     def force(self, traces):
         return ["Answer: A" for _ in traces]
