@@ -101,6 +101,8 @@ class Study:
         """Train the cell's student, and leave no checkpoints."""
         traces = read_traces(lesson)
         recipe = replace(POCKET.recipe, epochs=self.passes / len(traces), seed=cell.seed)
+        if cell.rate:
+            recipe = replace(recipe, learning_rate=cell.rate, batch_size=1)
         finetune(traces, [], IMAGINE.student, self.student(cell), recipe)
         for checkpoint in self.student(cell).glob("checkpoint-*"):
             shutil.rmtree(checkpoint)

@@ -88,6 +88,8 @@ def filled(model: nn.Module, four_bit: bool = False, exact: tuple[str, ...] = ()
             values = layer.weight.data
             small.weight = Params4bit(values, requires_grad=False, module=small, **options)
             small.weight = small.weight.to(device())
+            layer.weight = None  # the list of layers holds this one until all are done
+            del values
             model.set_submodule(name, small)
     return model.to(device()).eval()
 

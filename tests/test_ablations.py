@@ -24,7 +24,15 @@ from act2see.store import read_traces
 from act2see.trace import LETTERS
 
 CELLS = list(grid(2))
-SHAPING = ("reference", "threshold", "size", "tools", "seed", "form")  # what a student learns from
+SHAPING = (
+    "reference",
+    "threshold",
+    "size",
+    "tools",
+    "seed",
+    "form",
+    "rate",
+)  # what a student learns from
 ASKING = ("calls", "evidence", "overview")
 
 

@@ -95,7 +95,7 @@ def test_what_autograd_keeps_is_as_reckoned():
 
 
 def test_the_profiles_fit_their_machines(eight_b, four_b):
-    for name, student in (("pocket", ""), ("t4", four_b), ("paper", eight_b)):
+    for name, student in (("pocket", ""), ("t4", four_b), ("large", eight_b)):
         profile = replace(PROFILES[name], student=student or PROFILES[name].student)
         plan = memory_plan(profile)
         assert (plan.drop("total").sum() - plan.loc["total"]).abs().max() < 1e-9
@@ -115,7 +115,7 @@ def test_the_profiles_fit_their_machines(eight_b, four_b):
     ],
 )
 def test_what_does_not_fit_says_which_number_to_lower(eight_b, changed, memory_gb, message):
-    small = replace(PROFILES["paper"], student=eight_b, budget=Budget(8, max_side_px=448))
+    small = replace(PROFILES["large"], student=eight_b, budget=Budget(8, max_side_px=448))
     small = replace(small, memory_gb=memory_gb, **changed)
     with pytest.raises(ValueError, match=message):
         memory_plan(small)
@@ -123,7 +123,7 @@ def test_what_does_not_fit_says_which_number_to_lower(eight_b, changed, memory_g
 
 def test_frames_cost_what_their_tokens_do(eight_b):
     """14 × 14 tokens of 448 pixels: two frames of a video more are 196 tokens in every layer."""
-    profile = replace(PROFILES["paper"], student=eight_b, recipe=Recipe(batch_size=1))
+    profile = replace(PROFILES["large"], student=eight_b, recipe=Recipe(batch_size=1))
     profile = replace(profile, memory_gb=1e3)
     more = replace(profile, budget=replace(profile.budget, overview_frames=34))
     plans = [memory_plan(p).training.activations for p in (profile, more)]

@@ -1,8 +1,8 @@
 """The notebooks on the profiles `t4` and `paper`: tiny local models, a local server, no net.
 
-Every class is the real one: Qwen3-VL in NF4, XLM-RoBERTa as BGE-M3, SigLIP, InstructPix2Pix and
-FLUX.2-klein, records in their published form, OpenAI's protocol and Gemini's. What the models say
-and draw is nonsense.
+Every class is the real one: Qwen3-VL in NF4, XLM-RoBERTa as BGE-M3, SigLIP, BLIP-2,
+InstructPix2Pix, FLUX.2-klein and Stable Diffusion 3.5, records in their published form, OpenAI's
+protocol and Gemini's. What the models say and draw is nonsense.
 """
 
 import inspect
@@ -14,6 +14,7 @@ import torch
 from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer
 from PIL import Image
 
+from act2see.dialects import TAGS
 from act2see.pocket.world import sample_scene, write_clip
 from act2see.profiles import POCKET_GENERATOR, PROFILES, load_profile
 from act2see.store import read_traces
@@ -29,7 +30,7 @@ from tests.test_notebooks import run
 NAMES = [f"abcdefghi{i:02}" for i in range(10)]
 LOOK = {"start_s": 1, "end_s": 9, "query": "the red disc"}
 DRAW = {"time_s": 3, "prompt": "without the disc"}
-OPTIONS = PROFILES["paper"].tools[1].options
+OPTIONS = PROFILES["large"].tools[1].options
 REFUSED = "Which cup is not to be spoken of?"
 
 
@@ -60,13 +61,15 @@ def flux(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def models(profile, flux, tmp_path_factory):
+def models(profile, tmp_path_factory):
     """The pocket models serve as student and as generator of t4: their classes are real ones."""
-    return {
-        "student_model": PROFILES["pocket"].student,
-        "ranker_model": tiny.siglip(tmp_path_factory.mktemp("siglip")),
-        "generator_model": {"t4": POCKET_GENERATOR.generator, "paper": flux}[profile],
-    }
+    student = {"student_model": PROFILES["pocket"].student}
+    if profile == "paper":
+        generator = tiny.sd3(tmp_path_factory.mktemp("sd3"))
+        retriever = tiny.blip2(tmp_path_factory.mktemp("blip2"))
+        return student | {"retriever_model": retriever, "generator_model": generator}
+    ranker = tiny.siglip(tmp_path_factory.mktemp("siglip"))
+    return student | {"ranker_model": ranker, "generator_model": POCKET_GENERATOR.generator}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,9 @@ def distilled(profile, published, models, tmp_path_factory):
     think = {"reasoning_content": "at 0:03 the blue cup falls, and at 0:05 the red cup falls."}
     calls = [("retrieve_frames", json.dumps(LOOK)), ("generate_frame", json.dumps(DRAW))]
     turn = by_turn(completion(calls=calls, **think), completion("Answer: C", **think))
+    if profile == "paper":
+        query = "at 0:03 the blue cup falls. <retrieve> the red cup falls"
+        turn = by_turn(completion(query), completion("it falls at 0:05. <answer> C"))
 
     def script(body, number):
         if REFUSED in str(body["messages"][1]):
@@ -86,7 +92,7 @@ def distilled(profile, published, models, tmp_path_factory):
         patch.setenv("OPENAI_API_KEY", KEY)
         parameters = {"base_url": url, "teacher_model": "local", "budget_usd": 9.0}
         parameters |= {"data": str(published / "minerva.json")}
-        parameters |= {name: models[name] for name in ("ranker_model", "generator_model")}
+        parameters |= {name: model for name, model in models.items() if name != "student_model"}
         run("01_trace_distillation", out, profile=profile, **parameters)
         yield out, bodies
 
@@ -101,7 +107,7 @@ def tuned(profile, published, models, distilled, tmp_path_factory):
     return run("03_qlora_finetuning", out, profile=profile, **parameters)
 
 
-def test_the_teacher_saw_frames_was_offered_both_tools_and_refused_once(distilled):
+def test_the_teacher_saw_frames_was_offered_both_tools_and_refused_once(profile, distilled):
     out, bodies = distilled
     traces = read_traces(out / "traces.jsonl")
     table = pd.read_csv(out / "traces.csv", keep_default_na=False)
@@ -109,11 +115,19 @@ def test_the_teacher_saw_frames_was_offered_both_tools_and_refused_once(distille
     assert {t.failed for t in refused} == {"refused: content_filter"}
     assert {t.question.text for t in refused} <= {REFUSED}
     assert set(table.failed[table.failed != ""]) == {t.failed for t in refused}
-    offered = {tool["function"]["name"] for tool in bodies[0]["tools"]}
-    assert offered == {"retrieve_frames", "generate_frame"}
+    assert set(table.mistake) == {"unknown"}
+    offered = [tool["function"]["name"] for tool in bodies[0].get("tools", [])]
     first = next(t for t in traces if not t.failed)
-    assert [c.tool for c in first.calls()] == ["retrieve_frames", "generate_frame"]
-    assert 1 <= len(first.steps[3].frames) <= 8 and set(table.mistake) == {"unknown"}
+    if profile == "paper":
+        # Tags are text: a server learns of them from the instruction, and stops at them.
+        assert offered == [] and bodies[0]["stop"] == list(TAGS.stops)
+        assert [c.words() for c in first.calls()] == ["retrieve(query='the red cup falls')"]
+        assert [len(s.frames) for s in first.steps if s.kind == "evidence"] == [1]
+        assert len(first.overview) == round(first.question.duration_s)
+    else:
+        assert offered == ["retrieve_frames", "generate_frame"]
+        assert [c.tool for c in first.calls()] == offered
+        assert 1 <= len(first.steps[3].frames) <= 8
     assert not any(KEY in path.read_text() for path in out.glob("*.*"))
 
 
@@ -189,10 +203,10 @@ def test_dialogues_with_geminis_own_server_become_traces(published, flux, tmp_pa
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("GEMINI_API_KEY", KEY)
         patch.setenv("GOOGLE_GEMINI_BASE_URL", url)
-        run("01_trace_distillation", out, profile="paper", **parameters)
+        run("01_trace_distillation", out, profile="large", **parameters)
     traces = read_traces(out / "traces.jsonl")
     good = [t for t in traces if not t.failed]
-    assert {t.policy for t in traces} == {PROFILES["paper"].teacher} and len(good) >= 4
+    assert {t.policy for t in traces} == {PROFILES["large"].teacher} and len(good) >= 4
     assert {t.failed for t in traces if t.failed} <= {"refused: PROHIBITED_CONTENT"}
     for trace in good:
         assert [c.tool for c in trace.calls()] == [name for name, _ in calls]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from act2see.faithfulness import SWAPS
 from act2see.pocket.key_frames import by_truth
 from act2see.policies.key_frames import by_change
-from act2see.profiles import IMAGINE, PAPER_POCKET, Profile
+from act2see.profiles import IMAGINE, PAPER, PAPER_POCKET, POCKET, Profile
 from act2see.similarity import THRESHOLD
 
 TOOLS = {
@@ -26,6 +26,7 @@ FORMS = {
     "one frame by text": PAPER_POCKET,
     "frames by text": replace(PAPER_POCKET, budget=replace(PAPER_POCKET.budget, max_calls=4)),
 }
+RATES = (PAPER.recipe.learning_rate, POCKET.recipe.learning_rate)
 KEY_FRAMES = {"oracle": by_truth, "retriever": by_change}
 
 
@@ -43,6 +44,7 @@ class Cell:
     calls: int = 4
     evidence: str = ""  # shown in the place of what is called for: of SWAPS or KEY_FRAMES
     overview: int = 0  # frames; 0: the profile's
+    rate: float = 0.0  # of learning, one trace a step; 0: the recipe of `pocket`
     form: str = ""  # of the call, of FORMS; "": windows, about the questions of `imagine`
 
     def profile(self) -> Profile:
@@ -56,11 +58,13 @@ class Cell:
     def student(self) -> str:
         """Names the adapter: cells that differ only in how they ask share one."""
         choice = f"{self.reference}-{self.threshold:.2f}-{self.size}-{self.tools}-{self.seed}"
-        return f"{choice}-{self.form}".removesuffix("-").replace(" ", "_")
+        rate = f"{self.rate:.1e}" if self.rate else ""
+        return f"{choice}-{self.form}{rate}".removesuffix("-").replace(" ", "_")
 
     def answers(self) -> str:
         """The file of answers: cells that ask one student in the same way share it."""
-        student = self.student() if self.reference else f"base-{self.form}{self.seed}"
+        base = f"base-{self.tools}-{self.seed}-{self.form}".replace(" ", "_")
+        student = self.student() if self.reference else base
         return f"answers/{student}-{self.calls}-{self.evidence}-{self.overview}.jsonl"
 
 
@@ -82,6 +86,9 @@ def grid(seeds: int) -> Iterator[Cell]:
     # At 0.95 hardly any trace is kept.
     yield from (Cell("threshold", f"{x:.2f}", threshold=x) for x in (0.6, 0.7, 0.8, 0.9))
     yield from (Cell("traces", str(size), size=size) for size in (50, 200, 800, 3200))
+    # Whether an adapter of this size moves at the paper's rate: the base is offered the same tools.
+    yield Cell("recipe", "untrained, tools offered", reference="")
+    yield from (Cell("recipe", f"rate {x:g}, a trace a step", rate=x) for x in RATES)
     for seed in range(seeds):
         yield Cell("form", "base", seed, reference="", tools="none", form="windows")
         for form, profile in FORMS.items():

@@ -290,15 +290,16 @@ def answering(world: World, count: int, adapter: bool = False) -> None:
     inner.gradient_checkpointing_disable()
     tokens = 4 if world.tiny else 64
 
-    def speed_of(policy, count: int) -> tuple[float, float]:
-        taken, peak = cost_of(lambda: dialogues(world, policy(), count))
+    def speed_of(policy, count: int, warm: int = 0) -> tuple[float, float]:
+        taken, peak = cost_of(lambda: dialogues(world, policy(), count), warm=warm)
         return count * (CALLS + 1) * tokens / taken, peak
 
     def ours():
         return QwenPolicy(inner, world.processor, max_new_tokens=tokens, cache_gb=30)
 
     case = f"{count} dialogues of {CALLS} calls{', with an adapter' if adapter else ''}"
-    speed, peak = speed_of(ours, count)
+    # One dialogue warms the kernels for all that follow.
+    speed, peak = speed_of(ours, count, warm=count == 1)
     planned = plan_gb(world, "answering", overview_frames=8, max_calls=CALLS, open_dialogues=count)
     record("gpu", f"{case}, memory used to planned", "", used_gb(), planned, "GB")
     record("gpu", f"{case}, most memory to its weights", "", peak, weights_gb(inner), "GB")
@@ -439,10 +440,15 @@ def measurements(world: World) -> Iterator[tuple[str, Callable[[], None]]]:
         yield f"painting, {name}", lambda name=name, size=size: painting(world, name, size)
 
 
-def measure(world: World, minutes: float) -> None:
-    """Every measurement that can begin in time. One that fails leaves its reason, and the rest."""
+def measure(world: World, minutes: float, only: tuple[str, ...]) -> None:
+    """Every measurement whose name begins with one of `only` and that can begin in time.
+
+    One that fails leaves its reason, and the rest.
+    """
     ends = time.monotonic() + 60 * minutes
     for name, work in measurements(world):
+        if not name.startswith(only):
+            continue
         if time.monotonic() > ends:
             record("gpu", name, "", NAN, note=f"left out: {minutes:g} minutes were over")
             continue
@@ -461,6 +467,7 @@ if __name__ == "__main__":
     parser.add_argument("--tiny", action="store_true", help="tiny models, on any machine")
     parser.add_argument("--minutes", type=float, default=8.5, help="begin nothing after so many")
     parser.add_argument("--table", type=Path, default=report.TABLE, help="the CSV file to write")
+    parser.add_argument("--only", nargs="*", default=[""], help="what their names begin with")
     given = parser.parse_args()
     if not torch.cuda.is_available() and not given.tiny:
         print("gpu: no GPU here: not measured")
@@ -468,4 +475,8 @@ if __name__ == "__main__":
     report.TABLE = given.table
     with tempfile.TemporaryDirectory() as place:
         film = write(Path(place) / "film.mp4", 40, SIDE_PX, 50)
-        measure(World(given.tiny, Path(place) / "model", film=str(film)), given.minutes)
+        measure(
+            World(given.tiny, Path(place) / "model", film=str(film)),
+            given.minutes,
+            tuple(given.only),
+        )

@@ -21,6 +21,9 @@ def test_no_lesson_shows_the_tools_or_a_trace():
             assert "retrieve_frames" not in lesson.text and "generate_frame" not in lesson.text
             assert not ("<tool_call>" in lesson.text and lesson.times_s)
             assert "i look between" not in lesson.text
+            # Nor the paper's tags, nor what they would ask for.
+            tags = ("<retrieve>", "<generate>", "<frame>", "<answer>", "i search", "i imagine")
+            assert not any(tag in lesson.text for tag in tags)
             for scene, _ in lesson.frames:
                 assert 10**12 <= scene.seed < 2 * 10**12  # only the pretrain split's
 
