@@ -15,9 +15,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from act2see.dialects import dialect_of
+from act2see.letters import lenient_letter
 from act2see.store import read_traces, write_traces
 from act2see.tools.tool import Tool, run_call
-from act2see.trace import Frame, Question, Reply, Step, Trace, read_letter
+from act2see.trace import Frame, Question, Reply, Step, Trace
 from act2see.video import probe, read_frames
 
 
@@ -193,13 +194,15 @@ def take_turn(trace: Trace, reply: Reply, tools: Sequence[Tool], budget: Budget)
     with neither call nor letter is forced to choose, too.
     """
     dialect = dialect_of(trace)
-    trace.steps.append(Step(kind="think", text=reply.thinking))
+    options = trace.question.options
+    silent = not reply.calls and options and not lenient_letter(reply.answer, options)
+    # What was said in an answer's place stays, as a thought, where a letter has to be asked for.
+    words = [reply.thinking, reply.answer if silent and not trace.failed else ""]
+    trace.steps.append(Step(kind="think", text="\n\n".join(filter(None, words))))
     if trace.failed:
         return
     evidence = [step for step in trace.steps if step.kind == "evidence"]
     warned = any(step.text == dialect.no_calls_left for step in evidence)
-    options = len(trace.question.options)
-    silent = not reply.calls and options and not read_letter(reply.answer, options)
     if reply.truncated or silent or (reply.calls and warned):
         trace.truncated = trace.truncated or reply.truncated
         trace.forced = True
