@@ -43,8 +43,8 @@ from act2see.store import read_traces, write_text, write_traces
 from act2see.student import load_processor, load_student
 from act2see.trace import Question, Step, Trace
 
-COLUMNS = ["grid", "cell", "seed", "family", "n", "accuracy", "low", "high", "calls_per_question"]
-COLUMNS += ["frames_per_question", "tokens_per_question"]
+COSTS = ["calls_per_question", "frames_per_question", "tokens_per_question"]
+COLUMNS = ["grid", "cell", "seed", "family", "n", "accuracy", "low", "high", *COSTS]
 # What the command line may change: its default and what it counts.
 NUMBERS = {
     "seeds": (3, "of the first grid"),
@@ -75,10 +75,8 @@ class Study:
     def tests(self, cell: Cell) -> list[Question]:
         """Fresh questions, others for every seed."""
         # Notebooks count their seeds from 0: these are not theirs.
-        seed = 100 + cell.seed
-        clips = self.folder / "clips"
-        families = cell.profile().families
-        return pocket_questions("test", seed, self.test_questions, clips, families)
+        numbers = "test", 100 + cell.seed, self.test_questions
+        return pocket_questions(*numbers, self.folder / "clips", cell.profile().families)
 
     def lay_out(self, cell: Cell) -> Path:
         """The file of what the cell's student learns from, written anew."""
@@ -201,7 +199,7 @@ def rows(cell: Cell, traces: list[Trace]) -> pd.DataFrame:
     table = table.assign(grid=cell.grid, cell=cell.cell, seed=cell.seed)
     groups = [[family] for family in families] + [families, families[1:]]
     processor = load_processor(IMAGINE.student)
-    table[COLUMNS[-2:]] = [
+    table[COSTS[1:]] = [
         mean_cost([t for t in traces if t.question.family in group], processor) for group in groups
     ]
     return table[COLUMNS].round(4)

@@ -70,8 +70,15 @@ def test_a_turn_that_runs_too_long_is_counted_and_answered(questions):
 
 
 def test_neither_call_nor_letter_is_made_to_choose(questions):
-    trace = one(questions, [Reply("hm", answer="it is red")], Budget())
+    trace = one(questions, [Reply("hm", answer="hard to say")], Budget())
     assert trace.forced and trace.letter() == "C"
+    # What it said instead is kept, and read when a letter is asked for.
+    assert trace.steps[0].text == "hm\n\nhard to say"
+
+
+def test_an_answer_in_other_words_stays_as_it_was_said(questions):
+    trace = one(questions, [Reply("hm", answer="The answer is (B).")], Budget())
+    assert not trace.forced and trace.answer() == "The answer is (B)."
 
 
 def test_two_calls_in_one_turn_get_an_answer_each(questions):

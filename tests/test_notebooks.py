@@ -247,18 +247,21 @@ def test_06_draws_every_grid_of_a_table(tmp_path):
     rows = []
     for cell in grid(2):
         for family in (*IMAGINE.families, "all", "need a look"):
-            rows.append((cell.grid, cell.cell, cell.seed, family, 50, 0.5, 0.37, 0.63, 1.0))
-    gains = [("gain of both", name, "all", "all", 100, 0.1, 0.02, 0.18, None) for name in TOOLS]
+            numbers = (50, 0.5, 0.37, 0.63, 1.0, 9.0, 300.0)
+            rows.append((cell.grid, cell.cell, cell.seed, family, *numbers))
+    shares = (100, 0.1, 0.02, 0.18, None, None, None)
+    gains = [("gain of both", name, "all", "all", *shares) for name in TOOLS]
     table = pd.DataFrame(rows + gains, columns=ablations.COLUMNS)
     table.to_csv(tmp_path / "t.csv", index=False)
     (tmp_path / "t.json").write_text("{}")
     run("06_ablations", tmp_path, table=str(tmp_path / "t.csv"), figures_folder=str(tmp_path / "f"))
     drawn = {path.stem.removeprefix("ablation_") for path in (tmp_path / "f").glob("*.pdf")}
-    assert drawn == {"tools", "evidence", "calls", "untrained", "reference", "threshold", "traces"}
+    grids = {"tools", "evidence", "calls", "untrained", "reference", "threshold", "traces", "form"}
+    assert drawn == grids
 
 
 def test_06_draws_the_committed_figures_byte_for_byte(tmp_path):
     run("06_ablations", tmp_path, figures_folder=str(tmp_path / "f"))
     drawn = {path.name: path.read_bytes() for path in (tmp_path / "f").glob("*.*")}
     committed = {path.name: path.read_bytes() for path in (ROOT / "figures").glob("ablation_*")}
-    assert len(drawn) == 14 and drawn == committed
+    assert len(drawn) == 16 and drawn == committed
