@@ -5,8 +5,9 @@ students see the same number of traces while they train, however few there are, 
 shipped one. FOLDER keeps traces, adapters, dialogues and the table as far as it goes: run it again
 after an interruption, and no finished cell is repeated. Works on the profile `imagine` with the
 recipe of `pocket`: in its larger steps `imagine` needs several times as many traces to learn both
-tools. Knows nothing of figures. The paper has the grids `tools` and `reference`, at its size; the
-others, and how all are run, are our choice.
+tools. Where forms of the call compete, `paper_pocket` has the paper's. Knows nothing of figures.
+The paper has the grids `tools`, `reference` and `inference only`, at its size; the others, and how
+all are run, are our choice.
 """
 
 import argparse
@@ -238,7 +239,7 @@ def answer_all(
 ) -> None:
     """Ask all students, one on each core; the table grows with every cell."""
     # The clips are drawn before two processes want the same ones.
-    for cell in cells:
+    for cell in {(cell.seed, cell.profile().families): cell for cell in cells}.values():
         study.tests(cell)
     ways = {cell.answers(): cell for cell in cells}
     jobs = {file: pool.submit(study.answer, cell) for file, cell in ways.items()}

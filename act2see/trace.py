@@ -151,9 +151,7 @@ class Trace(BaseModel):
     overview_as_video: bool = False  # two of its frames merged into one picture
     steps: list[Step] = []
     policy: str = ""
-    served: str = (
-        ""  # the models that really answered, as their server named them; "" if it did not
-    )
+    served: str = ""  # the models that answered, as their server named them; "" if it did not
     attempt: int = 1  # after the first, the question was asked again, its answer having been wrong
     setting: str = ""  # the limits it was asked under
     truncated: bool = False  # a turn ran into the token limit

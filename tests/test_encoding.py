@@ -201,7 +201,7 @@ def test_tokens_and_pixels_are_those_of_the_video_processor(processor, tmp_path,
     np.save(tmp_path / "v.npy", drawn)
     given = [folder, PROFILES["pocket"].student, tmp_path / "v.npy"]
     subprocess.run([sys.executable, "-c", VIDEO, *map(str, given)], check=True)
-    theirs = torch.load(tmp_path / "v.npy.pt", weights_only=False)
+    theirs = torch.load(tmp_path / "v.npy.pt", weights_only=True)
     shown = [Frame(time_s=i + 0.5, pixels=Image.fromarray(d)) for i, d in enumerate(drawn)]
     asked = Question(id="", source="", family="", video="", duration_s=frames, text="which?")
     trace = Trace(question=asked, overview=shown, overview_as_video=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 from PIL import Image
 
-from act2see.datasets.choices import lenient_letter
 from act2see.dialects import dialect_of
 from act2see.dialects.calls import CALLS
 from act2see.dialects.dialect import Dialect
+from act2see.letters import lenient_letter
 from act2see.trace import Question, Reply, Step, Trace
 
 
