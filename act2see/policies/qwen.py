@@ -9,10 +9,13 @@ Batched cached decoding is our choice; its greedy text is that of a loop that se
 """
 
 from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import torch
 from cachetools import LRUCache
+from peft import PeftModel
+from transformers import PreTrainedModel, ProcessorMixin
 
 from act2see.dialects import dialect_of
 from act2see.dialects.dialect import Picture
@@ -27,49 +30,36 @@ from act2see.encoding import (
     see,
 )
 from act2see.policies.cache import DialogueCache
+from act2see.policies.turn import Speech, TurnTokens
 from act2see.student import unwrapped
-from act2see.trace import LETTERS, Reply, Trace
+from act2see.trace import Reply, Trace
 
 FED_TOKENS = 4096  # at a time: enough to fill a GPU
-STOP_TOKENS = 16  # more than any closing tag has
 
 
 class QwenPolicy:
-    """Answers with a local model. `temperature` 0 is greedy; sampling draws from `seed`.
+    """Answers with a local model.
 
-    system: text of a system message, for checkpoints that need to be told the answer's form.
-    cache_gb: what keys and values may take; dialogues for which there is no room wait.
+    cache_gb: what keys and values may take; dialogues for which there is no room wait. speech:
+    fields of `Speech`, which says what they mean; its limits hold.
     """
 
     def __init__(
         self,
-        model,
-        processor,
+        model: PreTrainedModel | PeftModel,
+        processor: ProcessorMixin,
         name: str = "act2see",
-        max_new_tokens: int = 256,
-        temperature: float = 0.0,
-        seed: int = 0,
-        system: str = "",
         cache_gb: float = 4.0,
+        **speech: Any,
     ):
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {max_new_tokens}; a turn needs at least 1")
+        self.speech = Speech(**speech)
         self.model = unwrapped(model).eval()
         self.processor = processor
         self.name = name
-        self.max_new_tokens = max_new_tokens
-        self.temperature = temperature
-        self.system = system
-        ends = processor.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
-        self.ends = frozenset(ends)  # of a turn, and of all that a base says
+        self.setting = self.speech.setting
+        self.turn = TurnTokens(processor)
         self.picture = processor.vision_start_token_id
-        added = processor.tokenizer.get_added_vocab()
-        # Tags such as <think> are read; what only the template may write is not.
-        self.controls = {number for token, number in added.items() if token.startswith("<|")}
-        # Tokens that may complete a closing tag: only behind these it is worth looking for one.
-        vocabulary = processor.tokenizer.get_vocab()
-        self.closing = {number for token, number in vocabulary.items() if ">" in token}
-        self.random = torch.Generator(model.device).manual_seed(seed)
+        self.random = torch.Generator(model.device).manual_seed(self.speech.seed)
         language = self.model.config.text_config
         numbers = 2 * language.num_hidden_layers * language.num_key_value_heads * language.head_dim
         room = int(cache_gb * 1e9 / numbers / self.model.lm_head.weight.element_size())
@@ -83,39 +73,39 @@ class QwenPolicy:
         """The next turn of every trace, None where memory has no room for it yet: the first ones
         come first. What these same traces were fed before is not fed again.
         """
-        encodings = [encode(t, self.processor, True, self.system) for t in traces]
+        encodings = [encode(t, self.processor, True, self.speech.system) for t in traces]
         served = self._fitting(encodings)
         if served > 1 and not self.cache.owners:
             # All dialogues begin alike, up to the first picture: that is fed once for all.
             opening = takewhile(lambda token: token != self.picture, encodings[0].ids)
             self._feed(traces[:1], [Encoding([*opening], [], [], [])])
         order, logits, following = self._feed(
-            traces[:served], encodings[:served], self.max_new_tokens
+            traces[:served], encodings[:served], self.speech.max_new_tokens
         )
         replies: list[Reply | None] = [None] * len(traces)
-        dialects = [dialect_of(trace) for trace in traces]
-        stops = [dialect.stops for dialect in dialects]
+        stops = [dialect_of(trace).stops for trace in traces]
         for i, tokens in enumerate(self._decode(order, logits, following, stops)):
-            words = [token for token in tokens if token not in self.controls]
-            text = self.processor.tokenizer.decode(words)
-            replies[i] = dialects[i].read_reply(text, not self._ended(tokens, stops[i]))
+            ended = self.turn.ended(tokens, stops[i])
+            replies[i] = self.turn.read(tokens, traces[i], truncated=not ended)
         return replies
 
     @torch.inference_mode()
     def force(self, traces: list[Trace]) -> list[str]:
         """`Answer: X` with the likeliest letter after what was thought so far."""
-        encodings = [encode_forced(t, self.processor, self.system) for t in traces]
+        encodings = [encode_forced(t, self.processor, self.speech.system) for t in traces]
         answers = [""] * len(traces)
         order, logits, _ = self._feed(traces, encodings)
         for i, row in zip(order, logits, strict=True):
-            letters = LETTERS[: len(traces[i].question.options)]
-            tokens = [self.processor.tokenizer.encode(f" {x}")[-1] for x in letters]
-            answers[i] = f"Answer: {letters[int(row[tokens].argmax())] if letters else ''}".strip()
+            letters = self.turn.letters(traces[i])
+            likeliest = max(letters, key=lambda token: row[token].item(), default=-1)
+            answers[i] = f"Answer: {letters.get(likeliest, '')}".strip()
         return answers
 
     def _fitting(self, encodings: list[Encoding]) -> int:
         """How many of the first dialogues fit with their next turn; at least one."""
-        longest = np.maximum.accumulate([len(e.ids) + self.max_new_tokens for e in encodings])
+        longest = np.maximum.accumulate(
+            [len(e.ids) + self.speech.max_new_tokens for e in encodings]
+        )
         needed = np.arange(1, len(encodings) + 1) * longest
         return max(1, int(np.searchsorted(needed, self.cache.seating.room, "right")))
 
@@ -196,7 +186,8 @@ class QwenPolicy:
                 replies[i].append(token)
             for row in reversed(range(len(live))):
                 tokens = replies[live[row]]
-                if len(tokens) >= self.max_new_tokens or self._ended(tokens, stops[live[row]]):
+                ended = self.turn.ended(tokens, stops[live[row]])
+                if ended or len(tokens) >= self.speech.max_new_tokens:
                     self.cache.swap(row, len(live) - 1)
                     # The last row comes here; in the last row itself, pop undoes the writing.
                     live[row] = live[-1]
@@ -209,16 +200,14 @@ class QwenPolicy:
                 places = [place + 1 for place in places]
         return replies
 
-    def _ended(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
-        """Whether a turn has ended by itself or with one of these texts."""
-        if tokens[-1] in self.ends or not stops or tokens[-1] not in self.closing:
-            return tokens[-1] in self.ends
-        tail = self.processor.tokenizer.decode(tokens[-STOP_TOKENS:])
-        return any(stop in tail for stop in stops)
-
     def _choose(self, logits: torch.Tensor) -> list[int]:
         """A token a row: the likeliest, or one drawn."""
-        if self.temperature == 0:
+        speech = self.speech
+        if speech.temperature == 0:
             return logits.argmax(-1).tolist()
-        chances = torch.softmax(logits / self.temperature, -1)
-        return torch.multinomial(chances, 1, generator=self.random)[:, 0].tolist()
+        likeliest, tokens = logits.topk(min(speech.top_k or 10**9, logits.shape[-1]))
+        chances = torch.softmax(likeliest / speech.temperature, -1)
+        # What comes behind a share of `top_p` is not drawn; the likeliest always may be.
+        chances[chances.cumsum(-1) - chances >= speech.top_p] = 0
+        places = torch.multinomial(chances, 1, generator=self.random)
+        return tokens.gather(-1, places)[:, 0].tolist()

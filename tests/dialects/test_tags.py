@@ -205,8 +205,8 @@ def test_cached_and_batched_says_what_a_loop_that_sends_all_again_says(base, pro
 def test_a_turn_stops_where_its_call_is_closed(base, processor, traces):
     policy = QwenPolicy(base, processor, max_new_tokens=4)
     tokens = processor.tokenizer.encode("a <retrieve> b </retrieve>", add_special_tokens=False)
-    assert policy._ended(tokens, TAGS.stops) and not policy._ended(tokens[:-1], TAGS.stops)
-    assert not policy._ended(tokens, ())
+    assert policy.turn.ended(tokens, TAGS.stops) and not policy.turn.ended(tokens[:-1], TAGS.stops)
+    assert not policy.turn.ended(tokens, ())
 
 
 def test_a_server_sees_what_was_supplied_as_the_users(processor):

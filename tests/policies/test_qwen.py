@@ -129,6 +129,6 @@ def test_sampling_follows_its_seed(base, processor, traces):
 
 
 def test_a_turn_ends_where_all_ends(base, processor):
-    policy = QwenPolicy(base, processor)
+    ended = QwenPolicy(base, processor).turn.ended
     ends = processor.tokenizer.encode("so<|endoftext|>"), processor.tokenizer.encode("so<|im_end|>")
-    assert all(policy._ended(tokens, ()) and not policy._ended(tokens[:-1], ()) for tokens in ends)
+    assert all(ended(tokens, ()) and not ended(tokens[:-1], ()) for tokens in ends)
