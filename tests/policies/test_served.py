@@ -84,7 +84,7 @@ def test_an_adapter_that_is_not_there_is_found_on_start(tuned, processor):
 
 def test_a_name_that_the_server_has_not_is_refused(tuned, processor):
     with listening(StudentServer(tuned, processor)) as url:
-        with pytest.raises(ServedModelError, match="'act2see'; http.* serves: base, tuned"):
+        with pytest.raises(ServedModelError, match=r"'act2see'; http.* serves: base, tuned"):
             ServedPolicy("act2see", url, processor)
 
 
