@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 # What only the extras bring, and the modules that are for those who have them.
 EXTRAS = "google.genai IPython ipykernel ipywidgets jupyterlab openai papermill torchvision".split()
-NEED_EXTRAS = {"act2see.policies.gemini", "act2see.policies.openai", "act2see.viewer"}
+NEED_EXTRAS = {"act2see.policies.gemini", "act2see.policies.openai"}
 IMPORTS = """
 import importlib, sys
 extras, core, others = map(str.split, sys.argv[1:])
