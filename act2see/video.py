@@ -6,11 +6,15 @@ PyAV indexes a file; decord decodes where it is installed and finds frames exact
 Files stay open and pictures are kept while they are among the last few, for one thread. Our choice.
 """
 
-from collections.abc import Sequence
+import atexit
+import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -21,13 +25,25 @@ Moments = Sequence[float] | np.ndarray
 EPSILON_S = 1e-4  # shorter than any frame, longer than the rounding of a time written down
 # Containers that can be sought exactly. In a transport stream decord is silently a group off.
 SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# What may be opened: no playlist, which reads other files, and no text, which ffmpeg draws.
+OPENED = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,"
+    "apng,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,mpegvideo,m4v,h264,hevc,ivf,nut,mxf,rm,dv,wtv",
+    "protocol_whitelist": "file",
+}
+CHECKED = 16  # first frames that packets and pictures must agree on: the most that are reordered
+# Qwen's processor refuses more; a plain 8K frame has half as many pixels.
+MOST_LONG_TO_SHORT = 200
+MOST_PIXELS = 1 << 26
 # Dialogues take turns, so that the same files come up again: one for each that `pocket` opens.
 OPEN_FILES = 64
+OPEN_BYTES = 600e6  # of open files, by `_open_bytes`
+THREADS = 4  # of a decoder: each holds frames, and a machine with many cores would open fewer files
 KEPT_BYTES = 256e6  # of decoded pictures
 
 
 class VideoError(ValueError):
-    """A file that cannot be read as video; the message names the file and what is wrong."""
+    """A file that cannot be read as video, or not at a moment; the message says what is wrong."""
 
 
 # Hashed by identity: the index of a changed file is another object, and caches cannot mix them.
@@ -53,8 +69,12 @@ def probe(path: str | Path) -> Video:
     """
     try:
         status = Path(path).stat()
-    except OSError as error:
-        raise VideoError(f"{path}: {error.strerror}") from error
+    # A name with a zero in it is a ValueError.
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{path}: {getattr(error, 'strerror', error)}") from error
+    # A pipe would be waited on for ever.
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(f"{path}: is a directory or a device; it must be a file")
     return _scan(str(path), status.st_mtime_ns, status.st_size)
 
 
@@ -67,7 +87,7 @@ def read_frames(
     max_side_px: the longer side is shrunk to it, never enlarged; 0 keeps the size.
     Returns n pictures, one object for all moments of a frame, and their (n,) times in seconds. The
     same object may be handed out again later: copy it before you draw on it.
-    Raises ValueError as `nearest_frames` does, VideoError where a frame wanted cannot be read.
+    Raises VideoError as `nearest_frames` does, and where a frame wanted cannot be read.
     """
     video = probe(path)
     indices = nearest_frames(video.times_s, times_s, video.duration_s)
@@ -91,7 +111,7 @@ def nearest_frames(times_s: np.ndarray, wanted_s: Moments, end_s: float = 0.0) -
     wanted_s: (k,) moments in seconds, any order.
     end_s:    when the last frame goes; 0.0 gives it the usual (median) duration.
     Returns (k,) int64 indices into `times_s`.
-    Raises ValueError when a moment lies over half a frame outside the clip.
+    Raises VideoError when a moment lies over half a frame outside the clip.
 
     >>> nearest_frames(np.array([0.0, 0.5, 1.0]), np.array([0.7]))
     array([1])
@@ -104,7 +124,7 @@ def nearest_frames(times_s: np.ndarray, wanted_s: Moments, end_s: float = 0.0) -
     # Not `wanted_s < -slack_s`, which is false for NaN.
     outside = ~((wanted_s >= -slack_s) & (wanted_s <= end_s + slack_s))
     if outside.any():
-        raise ValueError(f"moment {wanted_s[outside][0]:g} s is not within 0 to {end_s:.3f} s")
+        raise VideoError(f"moment {wanted_s[outside][0]:g} s is not within 0 to {end_s:.3f} s")
     return np.maximum(np.searchsorted(times_s, wanted_s + EPSILON_S, "right") - 1, 0)
 
 
@@ -122,35 +142,109 @@ def _shrunk(video: Video, side_px: int) -> tuple[int, int]:
 def _scan(path: str, mtime_ns: int, size: int) -> Video:
     """What a file holds as it was at that time and size: a changed file is read anew."""
     try:
-        with av.open(path) as container:
+        first, stamps = _beginning(path)
+        with _opened(path) as container:
             stream = container.streams.best("video")
-            # The cover of a song is a video stream of one picture.
-            if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-                raise VideoError(f"{path}: holds no video")
-            rows = []
-            # Packets, not pictures: some twenty times faster, with all that an index needs.
-            for packet in container.demux(stream):
-                if packet.is_corrupt or (packet.size and packet.pts is None):
-                    raise VideoError(f"{path}: damaged, cut off or without frame times")
-                # The last packet is empty: it only says that the file has ended.
-                if packet.size:
-                    row = (packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
-                    rows.append(row)
-            return _arrange(path, container, stream, np.array(rows, np.int64).reshape(-1, 4))
+            if container.format.name in SEEKABLE:
+                # Packets, not pictures: some twenty times faster, with all that an index needs.
+                rows = _packet_rows(path, container.demux(stream), stream.codec.canonical_name)
+                video = _arrange(path, container, stream, first, rows, seekable=True)
+                whole = len(video.pts) == np.sum(rows[:, 3] == 0)
+                if whole and video.pts[: len(stamps)].tolist() == stamps:
+                    return video
+        # Some packets are never shown, or bear the stamps of others: pictures show which are right.
+        with _opened(path) as container:
+            stream = container.streams.best("video")
+            rows = _picture_rows(path, container.decode(stream))
+            return _arrange(path, container, stream, first, rows, seekable=False)
     except av.FFmpegError as error:
         raise VideoError(f"{path}: {size} bytes, not video: {error.strerror}") from error
 
 
-def _arrange(path: str, container, stream, rows: np.ndarray) -> Video:
-    """A `Video` out of (n, 4) packets in file order: time stamp, duration, key, hidden."""
+def _opened(path: str) -> av.container.InputContainer:
+    # A title in another encoding says nothing about the frames.
+    return av.open(path, metadata_errors="replace", options=OPENED)
+
+
+def _beginning(path: str) -> tuple[av.VideoFrame, list[int]]:
+    """The first picture, which shows how the camera was held, and the stamps of the first few."""
+    frames = []
+    with _opened(path) as container:
+        stream = container.streams.best("video")
+        # The cover of a song is a video stream of one picture.
+        if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+            raise VideoError(f"{path}: holds no video")
+        if stream.codec_context is None:
+            raise VideoError(f"{path}: not video, or in a codec that is not known")
+        short, long = sorted((stream.codec_context.width, stream.codec_context.height))
+        if short * long > MOST_PIXELS or long > MOST_LONG_TO_SHORT * short:
+            limits = f"{MOST_PIXELS} pixels, and {MOST_LONG_TO_SHORT} times as long as short"
+            raise VideoError(f"{path}: {long} pixels by {short}; it must be at most {limits}")
+        try:
+            frames += islice(container.decode(stream), CHECKED)
+        except av.FFmpegError:
+            # Who reads the frames behind the damage is told of it.
+            pass
+    if not frames:
+        raise VideoError(f"{path}: shows no frame")
+    return frames[0], [frame.pts for frame in frames]
+
+
+def _packet_rows(path: str, packets: Iterable[av.Packet], codec: str) -> np.ndarray:
+    """(n, 4) packets in file order: time stamp, duration, key, hidden."""
+    rows = []
+    for packet in packets:
+        if packet.is_corrupt or (packet.size and packet.pts is None):
+            raise VideoError(f"{path}: damaged, cut off or without frame times")
+        # The last packet is empty: it only says that the file has ended.
+        if packet.size:
+            hiding = codec in ("vp8", "vp9") and _never_shown(codec, bytes(packet))
+            hidden = packet.is_discard or hiding
+            rows.append((packet.pts, packet.duration or 0, packet.is_keyframe, hidden))
+    return np.array(rows, np.int64).reshape(-1, 4)
+
+
+def _never_shown(codec: str, data: bytes) -> bool:
+    """Whether a packet holds only a frame that others are decoded from.
+
+    Bits of the frame headers of RFC 6386 (VP8) and of the VP9 bitstream specification.
+    """
+    if codec == "vp8":
+        return not data[0] & 0x10
+    # A packet that ends in an index holds several frames, the last of which is shown.
+    if data[-1] & 0xE0 == 0xC0:
+        return False
+    # Profile 3 has one more bit before these: shown again, key, shown.
+    bits = data[0] if data[0] & 0x30 == 0x30 else data[0] >> 1
+    return not bits & 0b101
+
+
+def _picture_rows(path: str, pictures: Iterable[av.VideoFrame]) -> np.ndarray:
+    """(n, 4) pictures in order, in the form of `_packet_rows`."""
+    rows = []
+    for picture in pictures:
+        if picture.pts is None:
+            raise VideoError(f"{path}: damaged, cut off or without frame times")
+        rows.append((picture.pts, picture.duration or 0, picture.key_frame, 0))
+    rows = np.array(rows, np.int64).reshape(-1, 4)
+    if wrong := np.flatnonzero(np.diff(rows[:, 0]) < 0).tolist():
+        raise VideoError(f"{path}: time stamps are out of order from frame {wrong[0] + 1} on")
+    return rows
+
+
+def _arrange(
+    path: str,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    first: av.VideoFrame,
+    rows: np.ndarray,
+    seekable: bool,
+) -> Video:
+    """A `Video` out of rows of packets or pictures."""
     stamps, durations, keys, hidden = rows.T
     # An edited file keeps frames before its beginning to decode from, and hides them.
     pts, packets = np.unique(stamps[hidden == 0], return_index=True)
-    if len(pts):
-        container.seek(int(stamps[0]), stream=stream)
-    # A decoded picture shows how the camera was held, and that there is one at all.
-    first = next(container.decode(stream), None)
-    if first is None:
+    if not len(pts):
         raise VideoError(f"{path}: shows no frame")
     tick_s = float(stream.time_base)
     times_s = np.round(pts * tick_s - (container.start_time or 0) / av.time_base, 6) + 0.0
@@ -165,23 +259,35 @@ def _arrange(path: str, container, stream, rows: np.ndarray) -> Video:
     # Pictures of an open group follow their key frame in the file and precede it on screen: decord
     # drops them after a seek, counts on, and hands out a later frame without a word.
     closed = np.all(stamps >= np.maximum.accumulate(np.where(keys > 0, stamps, stamps.min())))
-    seekable = container.format.name in SEEKABLE
     # PyAV goes by time stamps after a seek too, which is exact for open groups as well.
     seeks = np.unique(stamps[keys * seekable > 0])[1:]
     fps = len(pts) / length_s
     return Video(path, end_s, fps, *size, times_s, pts, seeks, exact=bool(seekable and closed))
 
 
-@lru_cache(maxsize=OPEN_FILES)
+def _open_bytes(entry: tuple[Video, Any]) -> float:
+    """What an open reader takes at most, measured: two dozen pictures of half the bytes of RGB."""
+    video, _ = entry
+    return min(max(36.0 * video.width * video.height, OPEN_BYTES / OPEN_FILES), OPEN_BYTES)
+
+
+_READERS = LRUCache(OPEN_BYTES, getsizeof=_open_bytes)
+# A decoder that is still open when the interpreter ends can crash it.
+atexit.register(_READERS.clear)
+
+
 def _reader(video: Video, size: tuple[int, int]):
     """An open decord reader that hands out frames of this size."""
     import decord
 
-    decord.logging.set_level(decord.logging.QUIET)
-    whole = size == (video.width, video.height)
-    resize = {} if whole else {"width": size[0], "height": size[1]}
-    # Without `fault_tol` decord repairs a damaged frame with a neighbour and does not say so.
-    return decord.VideoReader(video.path, fault_tol=1e-9, **resize)
+    if (video, size) not in _READERS:
+        decord.logging.set_level(decord.logging.QUIET)
+        whole = size == (video.width, video.height)
+        resize = {} if whole else {"width": size[0], "height": size[1]}
+        # Without `fault_tol` decord repairs a damaged frame with a neighbour and does not say so.
+        how = {"num_threads": THREADS, "fault_tol": 1e-9, **resize}
+        _READERS[video, size] = (video, decord.VideoReader(video.path, **how))
+    return _READERS[video, size][1]
 
 
 def _by_decord(
@@ -200,7 +306,10 @@ def _by_decord(
             if (len(reader), *pixels.shape) != (len(video.pts), *size[::-1], 3):
                 return None
             pictures[i] = _picture(pixels, 0, size)
+        # Where it stands it would decode on, into memory, until the file ends.
+        reader.seek(0)
     except (DECORDError, DECORDLimitReachedError, RuntimeError):
+        _READERS.pop((video, size), None)
         return None
     return pictures
 
@@ -211,7 +320,7 @@ def _by_pyav(video: Video, indices: np.ndarray, size: tuple[int, int]) -> dict[i
     # Frames behind the same key frame are read in one go; group 0 is at the start of the file.
     groups = np.searchsorted(video.seeks, video.pts[indices], "right")
     try:
-        with av.open(video.path) as container:
+        with _opened(video.path) as container:
             stream = container.streams.best("video")
             for group in np.unique(groups):
                 targets = {int(video.pts[i]): int(i) for i in indices[groups == group]}

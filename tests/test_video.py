@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import struct
+import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,17 +35,19 @@ KINDS = {
 }
 
 
-def write(path: Path, codec="libx264", options=H264, stamps=range(60), muxer=None) -> Path:
+def write(
+    path: Path, codec="libx264", options=H264, stamps=range(60), muxer=None, pixels="yuv420p"
+) -> Path:
     """A 64 x 48 clip, 10 stamps a second; picture i is grey 4 * i, its upper left white."""
     if codec not in av.codecs_available:
         pytest.skip(f"this av cannot write {codec}")
     with av.open(str(path), "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=10, options=options)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
         for i, stamp in enumerate(stamps):
-            pixels = np.full((48, 64, 3), 4 * i, np.uint8)
-            pixels[:24, :32] = 255
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture = np.full((48, 64, 3), 4 * i, np.uint8)
+            picture[:24, :32] = 255
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = stamp, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -158,6 +163,104 @@ def test_hidden_frames_of_a_trimmed_file_are_not_counted(clip, tmp_path):
     assert [number(p) for p in read_frames(path, [0.0, 2.5])[0]] == [5, 30]
 
 
+def hidden(path: Path, codec: str, pixels: str, shown_bit: int) -> Path:
+    """A clip whose later key frames stand before themselves once more, not to be shown."""
+    whole = write(path.with_stem("whole"), codec, {"g": "12"}, pixels=pixels)
+    # Without it the muxer joins such a frame to the next.
+    muxer = {"fflags": "-autobsf"}
+    with av.open(str(whole)) as source, av.open(str(path), "w", options=muxer) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.is_keyframe and packet.pts:
+                data = bytearray(bytes(packet))
+                data[0] &= ~shown_bit
+                other = av.Packet(bytes(data))
+                other.pts = other.dts = packet.pts - 10
+                other.time_base, other.stream = packet.time_base, stream
+                target.mux(other)
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "shown_bit"),
+    [
+        ("libvpx-vp9", "yuv420p", 0x02),
+        ("libvpx-vp9", "yuv444p", 0x02),
+        ("libvpx", "yuv420p", 0x10),
+    ],
+)
+def test_frames_that_are_never_shown_are_not_listed(codec, pixels, shown_bit, tmp_path):
+    path = hidden(tmp_path / "hidden.webm", codec, pixels, shown_bit)
+    with av.open(str(path)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 64
+    assert probe(path).times_s == pytest.approx(np.arange(60) / 10)
+    wanted = np.random.default_rng(0).integers(0, 60, 9)
+    _, pictures = reference(path)
+    got, _ = read_frames(path, wanted / 10)
+    assert all(same(p, pictures[i]) for p, i in zip(got, wanted, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("first_byte", "never_shown"),
+    # Marker, profile 0 or 3, which has one bit more; shown again; no key frame; shown.
+    [
+        (0b10_00_0_1_1_0, False),
+        (0b10_00_0_1_0_0, True),
+        (0b10_00_1_000, False),
+        (0b10_11_0_0_1_1, False),
+        (0b10_11_0_0_1_0, True),
+        (0b10_11_0_1_00, False),
+    ],
+)
+def test_a_header_says_whether_a_frame_is_shown(first_byte, never_shown):
+    assert video._never_shown("vp9", bytes([first_byte, 0])) == never_shown
+    assert not video._never_shown("vp9", bytes([first_byte, 0b110_00001]))
+
+
+def test_a_title_in_another_encoding_hides_no_frame(tmp_path):
+    path = tmp_path / "titled.mp4"
+    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+        container.metadata["title"] = "caf\xe9"
+        stream = container.add_stream("libx264", rate=10)
+        container.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48), "red"))))
+        container.mux(stream.encode())
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(path))
+    assert len(probe(path).times_s) == len(read_frames(path, [0.0])[0]) == 1
+
+
+@pytest.mark.parametrize("frames", [1, 2, 20, 60])
+def test_a_transport_stream_may_be_short(frames, tmp_path):
+    path = write(tmp_path / "short.ts", stamps=range(frames))
+    assert probe(path).times_s == pytest.approx(np.arange(frames) / 10)
+    assert number(read_frames(path, [frames / 10 - 0.1])[0][0]) == frames - 1
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "gif"])
+def test_a_picture_is_a_video_of_one_frame(ending, tmp_path):
+    path = tmp_path / f"frame_all_prev.{ending}"
+    Image.new("RGB", (512, 64), (200, 0, 0)).save(path)
+    held = probe(path)
+    assert (held.width, held.height, held.times_s.tolist()) == (512, 64, [0.0])
+    picture = read_frames(path, [0.0, held.duration_s])[0][1]
+    assert np.abs(np.asarray(picture, int) - (200, 0, 0)).max() < 5
+
+
+def test_b_frames_in_avi_are_exact_or_refused_with_the_reason(tmp_path):
+    exact = write(tmp_path / "exact.avi", "mpeg4", {"bf": "2", "g": "12", "q": "1"})
+    times_s, pictures = reference(exact)
+    got, at_s = read_frames(exact, times_s)
+    assert at_s == pytest.approx(times_s) and all(map(same, got, pictures.values()))
+    broken = write(tmp_path / "broken.avi", options=H264 | {"bf": "3"})
+    with pytest.raises(
+        VideoError, match=r"broken\.avi: time stamps are out of order from frame \d"
+    ):
+        probe(broken)
+
+
 def test_order_is_kept_and_a_frame_asked_for_twice_is_decoded_once(clip, monkeypatch):
     made = []
     monkeypatch.setattr(video, "_picture", lambda *a: made.append(a) or Image.fromarray(a[0]))
@@ -234,7 +337,55 @@ def _cut(path: Path, muxer=None, frame=None) -> None:
     os.truncate(path, keep)
 
 
+def _zero_the_middle(path: Path) -> None:
+    write(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat")
+    length = data.index(b"moov") - start
+    first, last = start + 9 * length // 20, start + 12 * length // 20
+    data[first:last] = bytes(last - first)
+    path.write_bytes(data)
+
+
+def test_a_damaged_middle_is_refused_and_the_rest_is_read(tmp_path):
+    path = tmp_path / "middle.mp4"
+    _zero_the_middle(path)
+    assert len(probe(path).times_s) == 60
+    assert number(read_frames(path, [0.0])[0][0]) == 0
+    with pytest.raises(VideoError, match=r"middle\.mp4: "):
+        read_frames(path, [0.0, 1.0])
+    assert number(read_frames(path, [5.9])[0][0]) == 59
+
+
+def test_an_open_file_does_not_decode_on(clip):
+    read_frames(clip, [4.4])
+    _, reader = video._READERS[probe(clip), (64, 48)]
+    assert round(float(reader.next().asnumpy()[30:].mean()) / 4) == 0
+
+
+def test_open_files_are_bounded_by_bytes_and_by_count(clip):
+    held = probe(clip)
+    for side_px, most in ((64, 64), (1080, 16), (8000, 1)):
+        readers = type(video._READERS)(video.OPEN_BYTES, getsizeof=video._open_bytes)
+        for i in range(80):
+            readers[i] = (replace(held, width=16 * side_px // 9, height=side_px), None)
+        assert 1 <= len(readers) <= most
+
+
+def test_an_interpreter_ends_while_a_decoder_is_open(clip):
+    code = f"""
+import numpy as np
+from act2see import video
+video.read_frames({str(clip)!r}, [1.0])
+held = video.probe({str(clip)!r})
+video._reader(held, (64, 48))[40]
+"""
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 FAST = {"movflags": "faststart"}
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.mp4\n#EXT-X-ENDLIST\n"
 DAMAGE = {
     "missing": (lambda p: None, "No such file"),
     "a folder": (Path.mkdir, "directory"),
@@ -243,17 +394,25 @@ DAMAGE = {
     "no video": (_without_video, "holds no video"),
     "cut before its header": (_cut, "not video"),
     "cut inside a frame": (lambda p: _cut(p, FAST), "damaged, cut off"),
+    "a pipe": (os.mkfifo, "must be a file"),
+    "a name that is too long": (lambda p: None, "File name too long", "x" * 300),
+    "a name with a zero": (lambda p: None, "null byte", "a\0b"),
+    "a text that ffmpeg draws": (lambda p: p.write_text("none\n" * 99), "not video", "a.txt"),
+    "a playlist": (lambda p: p.write_text(PLAYLIST), "not video", "a.m3u8"),
+    "a list of files": (lambda p: p.write_text("ffconcat version 1.0\nfile a"), "not video"),
+    "a line of pixels": (lambda p: Image.new("RGB", (1, 4000)).save(p, "PNG"), "200 times as long"),
+    "a wall of pixels": (lambda p: Image.new("1", (9000, 9000)).save(p, "PNG"), "67108864 pixels"),
     "cut between frames": (lambda p: _cut(p, FAST, 30), "cut off after 30 of 60 frames"),
 }
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_files_that_are_no_video_are_named_and_explained(kind, tmp_path):
-    damage, message = DAMAGE[kind]
-    path = tmp_path / "broken.mp4"
+    damage, message, *names = DAMAGE[kind]
+    path = tmp_path / (names or ["broken.mp4"])[0]
     damage(path)
     for read in (probe, lambda p: read_frames(p, [0.0])):
-        with pytest.raises(VideoError, match=rf"broken\.mp4: .*{message}"):
+        with pytest.raises(VideoError, match=rf"{re.escape(path.name)}: .*{message}"):
             read(path)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from act2see.interleave import Policy
 from act2see.trace import Question, Reply, Step, Trace
-from act2see.video import read_frames
+from act2see.video import VideoError, read_frames
 
 WINDOW_S = 2.0
 MOMENTS_S = 0.5  # between the pictures that are compared
@@ -32,11 +32,23 @@ class KeyFrames:
     choose: Callable[[Question], list[Step]]
     name: str = "key frames"
 
+    @property
+    def setting(self) -> str:
+        """What shapes the inner policy's turns."""
+        return getattr(self.inner, "setting", "")
+
     def reply(self, traces: list[Trace]) -> list[Reply | None]:
         """The inner policy's turns; the first of a trace ends in the calls for its key frames."""
         replies = self.inner.reply(traces)
         for trace, reply in zip(traces, replies, strict=True):
-            if reply and not trace.calls() and (calls := self.choose(trace.question)):
+            if not reply or trace.calls():
+                continue
+            try:
+                calls = self.choose(trace.question)
+            except VideoError as error:
+                trace.failed = str(error)
+                continue
+            if calls:
                 reply.calls = calls
                 reply.answer = ""
                 # A thought that was cut off would end the dialogue before the frames come.

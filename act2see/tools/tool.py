@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 from act2see.trace import Frame, Step, Trace
+from act2see.video import VideoError
 
 KINDS = {"float": "number", "finite": "number", "int": "whole number", "string": "text"}
 KINDS |= {"bool": "truth value", "list": "list", "dict": "object"}
@@ -76,13 +77,19 @@ class Tool:
 
 
 def run_call(tools: Sequence[Tool], trace: Trace, call: Step) -> Step:
-    """The evidence that answers a call: frames, or a text that says what is wrong with it."""
+    """The evidence that answers a call: frames, or a text that says what is wrong with it.
+
+    Where the video cannot be read, which is not the model's mistake, the trace `failed` as well.
+    """
     tool = next((tool for tool in tools if tool.name == call.tool), None)
     try:
         if tool is None:
             offer = ", ".join(t.name for t in tools) or "none"
             raise CallError(f"unknown tool {call.tool!r}; the tools are: {offer}.")
         return Step(kind="evidence", frames=tool.run(trace, read_arguments(tool, trace, call)))
+    except VideoError as error:
+        trace.failed = str(error)
+        return Step(kind="evidence", text=trace.failed)
     except CallError as error:
         return Step(kind="evidence", text=str(error))
 
