@@ -40,7 +40,7 @@ from act2see.policies.key_frames import KeyFrames
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import IMAGINE, POCKET, equip
 from act2see.similarity import keep, load_embedder, similarity
-from act2see.store import read_traces, write_text, write_traces
+from act2see.store import read_traces, replace_traces, write_text
 from act2see.student import load_processor, load_student
 from act2see.trace import Question, Step, Trace
 
@@ -82,9 +82,7 @@ class Study:
     def lay_out(self, cell: Cell) -> Path:
         """The file of what the cell's student learns from, written anew."""
         lesson = self.folder / "lessons" / f"{cell.student()}.jsonl"
-        # What an interrupted run has left here may be half of it.
-        lesson.unlink(missing_ok=True)
-        write_traces(lesson, self.training(cell))
+        replace_traces(lesson, self.training(cell))
         return lesson
 
     def training(self, cell: Cell) -> list[Trace]:
@@ -119,7 +117,9 @@ class Study:
         elif cell.evidence:
             choose = KEY_FRAMES[cell.evidence]
             policy = KeyFrames(policy, choose, f"key frames by {cell.evidence}")
-        collect(self.folder / cell.answers(), questions, policy, tools, profile.budget)
+        models = [IMAGINE.student, *filter(None, [adapter])]
+        path = self.folder / cell.answers()
+        collect(path, questions, policy, tools, profile.budget, models=models)
 
 
 @cache

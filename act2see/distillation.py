@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from act2see.interleave import Budget, Policy, collect
 from act2see.tools.tool import Tool
@@ -24,14 +25,9 @@ class Attempt:
     inner: Policy
     attempt: int
 
-    @property
-    def name(self) -> str:
-        """The policy's own name: an attempt is told apart by its number."""
-        return self.inner.name
-
-    def accepts(self, served: str) -> bool:
-        """What the policy accepts, where it is one that is served."""
-        return not hasattr(self.inner, "accepts") or self.inner.accepts(served)
+    def __getattr__(self, name: str) -> Any:
+        """All else is the policy's own, its name too: an attempt is told apart by its number."""
+        return getattr(self.inner, name)
 
     def reply(self, traces: list[Trace]) -> list[Reply | None]:
         """The policy's turns; it may look at a trace's `attempt` to do otherwise than before."""

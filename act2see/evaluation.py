@@ -45,9 +45,11 @@ def answer(
     if not questions:
         return []
     path = folder / file_name(policy.name, questions, budget, seed, models)
-    traces = collect(path, questions, policy, tools, budget)
+    traces = collect(path, questions, policy, tools, budget, models=models)
     following = follow_up(traces)
-    return traces + (collect(path, following, policy, tools, budget) if following else [])
+    if not following:
+        return traces
+    return traces + collect(path, following, policy, tools, budget, models=models)
 
 
 def mean_cost(

@@ -32,8 +32,10 @@ from act2see.encoding import (
     positions,
     see,
 )
+from act2see.pictures import digest
+from act2see.progress import Progress
 from act2see.recipe import Recipe
-from act2see.store import digest, write_text
+from act2see.store import write_text
 from act2see.student import (
     ADAPTER,
     compute_dtype,
@@ -168,9 +170,16 @@ class TraceTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """One part's share of the step's loss."""
-        targets = inputs.pop("labels")[:, 1:]
-        frames = inputs.pop("frames")
-        inner = unwrapped(model)
+        logits, targets = self.spoken(inputs)
+        total = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        loss = total / inputs["of"]
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def spoken(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """(tokens, vocabulary) logits where a label is, and (tokens,) the labels."""
+        targets = inputs["labels"][:, 1:]
+        frames = inputs["frames"]
+        inner = unwrapped(self.model)
         if frames and not isinstance(frames[0], torch.Tensor):
             with torch.no_grad():
                 frames = see(frames, inner, self.processor)
@@ -178,10 +187,7 @@ class TraceTrainer(Trainer):
         hidden = hidden_states(inner, inputs["input_ids"], frames, **places)[:, :-1]
         # Logits of a whole dialogue over 150,000 tokens would be the largest thing in memory.
         labelled = targets != -100
-        logits = inner.lm_head(hidden[labelled]).float()
-        total = torch.nn.functional.cross_entropy(logits, targets[labelled], reduction="sum")
-        loss = total / inputs["of"]
-        return (loss, {"loss": loss}) if return_outputs else loss
+        return inner.lm_head(hidden[labelled]).float(), targets[labelled]
 
     def compute_loss_context_manager(self) -> torch.autocast:
         """Matrices in bfloat16 where a processor is fast at it."""
@@ -238,6 +244,7 @@ def finetune(
         train_dataset=training,
         eval_dataset=examples[len(traces) :] or None,
         data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id, recipe.fed_tokens),
+        callbacks=[Progress()],
     )
     trainer.processor = processor
     trainer.train(resume_from_checkpoint=get_last_checkpoint(folder))
@@ -276,7 +283,7 @@ def description(
     }
     # Similarity chose the traces; it is not in what is learned from them.
     # Where a video lies shapes no adapter, and neither does how close the filter found a trace.
-    without = {"similarity": True, "question": {"video"}}
+    without = {"similarity": True, "key": True, "question": {"video"}}
     texts = [t.model_dump_json(exclude=without) for t in [*traces, *held_out]]
     return {"digest": hashlib.sha256(repr((facts, texts)).encode()).hexdigest()[:16]} | facts
 

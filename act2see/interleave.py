@@ -6,26 +6,32 @@ nothing of what a policy or a tool is made of. The loop is the paper's; the budg
 answer are our choice.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
+from act2see.content import content
 from act2see.dialects import dialect_of
+from act2see.files import locked
 from act2see.letters import lenient_letter
-from act2see.store import read_traces, write_traces
+from act2see.store import Traces, add_trace
 from act2see.tools.tool import Tool, run_call
 from act2see.trace import Frame, Question, Reply, Step, Trace
-from act2see.video import probe, read_frames
+from act2see.video import VideoError, probe, read_frames
 
 
 class Policy(Protocol):
     """Whoever answers. `name` goes into the trace.
 
-    One that cannot go on with a trace writes why into its `failed`: the dialogue ends there.
+    One that cannot go on with a trace writes why into its `failed`: the dialogue ends there. May
+    have `setting`, a text that says what shapes its answers; `accepts(served)`; `keeping(path)`.
     """
 
     name: str
@@ -76,24 +82,29 @@ def interleave(
     tools: Sequence[Tool],
     budget: Budget = Budget(),
     label: str = "",
+    progress: bool = True,
 ) -> Iterator[Trace]:
     """Finished traces, as they finish: short dialogues come before long ones.
 
-    A place that a finished dialogue leaves is taken by the next question at once. Raises what
-    reading a video raises (`VideoError`); everything that a model does wrong is in the trace.
+    A place that a finished dialogue leaves is taken by the next question at once. What a model does
+    wrong is in the trace; where a video cannot be read, the trace `failed`, and the others go on.
     """
     waiting = iter(questions)
     live: list[Trace] = []
-    with tqdm(total=len(questions), desc=label or policy.name, unit="question") as bar:
+    counted = {"total": len(questions), "desc": label or policy.name, "unit": "question"}
+    with tqdm(**counted, disable=not progress) as bar:
         while True:
             while len(live) < budget.open_dialogues and (question := next(waiting, None)):
                 live.append(open_trace(question, policy, tools, budget))
             if not live:
                 return
-            for trace, reply in zip(live, policy.reply(live), strict=True):
+            # A video that cannot be read is known before anything is asked, or paid for.
+            asked = [trace for trace in live if not trace.failed]
+            replies = policy.reply(asked) if asked else []
+            for trace, reply in zip(asked, replies, strict=True):
                 if reply:
                     take_turn(trace, reply, tools, budget)
-            forced = [trace for trace in live if trace.forced]
+            forced = [trace for trace in live if trace.forced and not trace.failed]
             answers = policy.force(forced) if forced else []
             for trace, answer in zip(forced, answers, strict=True):
                 if not trace.failed and answer is not None:
@@ -113,41 +124,99 @@ def collect(
     tools: Sequence[Tool],
     budget: Budget = Budget(),
     label: str = "",
+    models: Sequence[str | Path] = (),
 ) -> list[Trace]:
     """The traces of all questions, in their order, kept in the JSONL file `path` as they finish.
 
-    What the file holds already of this policy, tools, limits and question is not asked again: run
-    it once more after an interruption and it goes on. What failed is asked again; a question's last
-    line is the one that counts.
+    What the file holds under the same `answer_key` is not asked again: run it once more after an
+    interruption and it goes on. What failed is asked again, unless its video could not be read and
+    is still the same; a question's last line is the one that counts. models: folders or hub names
+    of all that answers. Raises as `store.locked` while another process collects into the file, and
+    as `store.saving`.
     """
     questions = [with_duration(question) for question in questions]
-    by_id = {question.id: question for question in questions}
-    names = [tool.name for tool in tools]
-    key = (policy.name, names, setting(tools, budget), budget.dialect, "")
-    key = (*key, getattr(policy, "attempt", 1))
-    accepts = getattr(policy, "accepts", lambda served: True)  # of a server, the model
-    done = {}
-    for trace in read_traces(path) if path.exists() else []:
-        own = (trace.policy, trace.tool_names(), trace.setting, trace.dialect)
-        question = by_id.get(trace.question.id)
-        own = (*own, trace.failed, trace.attempt)
-        if own != key or not question or not accepts(trace.served):
-            continue
-        same = _same(question, trace.question)
-        if same and len(trace.overview) == budget.overview_count(question.duration_s):
-            trace.question = question
-            done[question.id] = trace
-    missing = [question for question in questions if question.id not in done]
-    for trace in interleave(missing, policy, tools, budget, label):
-        write_traces(path, [trace])
-        done[trace.question.id] = trace
+    keys = {q.id: answer_key(q, policy, tools, budget, models) for q in questions}
+    with locked(path) as file:
+        done = _earlier(Traces(path), questions, keys, policy, tools, budget)
+        missing = [question for question in questions if question.id not in done]
+        # Of a paid policy: the replies of dialogues that have not ended, as they come.
+        keeping = getattr(policy, "keeping", nullcontext)
+        try:
+            with keeping(path.with_suffix(".replies.jsonl")):
+                for trace in interleave(missing, policy, tools, budget, label):
+                    trace.key = keys[trace.question.id]
+                    add_trace(file, trace)
+                    done[trace.question.id] = trace
+        except KeyboardInterrupt:
+            kept = f"{len(done)} of {len(questions)} traces are in {path}"
+            raise KeyboardInterrupt(f"stopped: {kept}; run again and it goes on") from None
     return [done[question.id] for question in questions]
 
 
-def _same(one: Question, other: Question) -> bool:
-    """Whether two questions are one, however the path of the video is written."""
-    paths = (Path(one.video).name, Path(other.video).name)
-    return paths[0] == paths[1] and one == other.model_copy(update={"video": one.video})
+def _earlier(
+    traces: Traces,
+    questions: Sequence[Question],
+    keys: dict[str, str],
+    policy: Policy,
+    tools: Sequence[Tool],
+    budget: Budget,
+) -> dict[str, Trace]:
+    """By question, what a file holds of it: whole, and answered by a model that may answer."""
+    accepts = getattr(policy, "accepts", lambda served: True)  # of a server, the model
+    old = [(place, traces[place]) for place in traces.unkeyed]
+    former = {_former_key(trace): place for place, trace in old if not trace.failed}
+    done = {}
+    for question in questions:
+        bare = empty(question, policy, tools, budget)
+        place = traces.last.get(keys[question.id], former.get(_former_key(bare)))
+        if place is None:
+            continue
+        trace = traces[place]
+        # A video that could not be read is the same one: it would fail again, and cost again.
+        lasting = not trace.failed or trace.failed.startswith(f"{trace.question.video}: ")
+        pictures = (frame.folder / frame.file for frame in trace.frames())
+        if lasting and accepts(trace.served) and all(map(Path.is_file, pictures)):
+            done[question.id] = trace.model_copy(update={"question": question})
+    return done
+
+
+def answer_key(
+    question: Question,
+    policy: Policy,
+    tools: Sequence[Tool],
+    budget: Budget = Budget(),
+    models: Sequence[str | Path] = (),
+) -> str:
+    """24 hex digits of all that shapes an answer, and of nothing else: not of where files lie.
+
+    That is the question and its video's content; the policy's name, setting and attempt, and what
+    it is told; the tools and what shapes their evidence; dialect and limits; the models' content.
+    """
+    bare = empty(question, policy, tools, budget)
+    # The id of a question of one's own is made of the path.
+    skipped = {"video", "id"} if question.id.startswith("own-") else {"video"}
+    facts = [
+        question.model_dump_json(exclude=skipped),
+        content(question.video),
+        policy.name,
+        getattr(policy, "setting", ""),
+        bare.attempt,
+        policy.instruction(bare) if hasattr(policy, "instruction") else "",
+        bare.tools,
+        bare.setting,
+        budget.dialect,
+        budget.overview_count(question.duration_s),
+        [content(model) for model in models],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+
+def _former_key(trace: Trace) -> tuple:
+    """What traces that earlier versions wrote were found by: fewer facts, and a file's name."""
+    question = trace.question.model_dump_json(exclude={"video", "duration_s"})
+    name = Path(trace.question.video).name
+    asked = (trace.policy, *trace.tool_names(), trace.setting, trace.dialect, trace.attempt)
+    return question, name, asked
 
 
 def setting(tools: Sequence[Tool], budget: Budget) -> str:
@@ -160,29 +229,49 @@ def setting(tools: Sequence[Tool], budget: Budget) -> str:
 
 
 def with_duration(question: Question) -> Question:
-    """The question with the length of its video, probed where it is not known yet."""
+    """The question with the length of its video, probed where it is not known yet.
+
+    It stays unknown where the video cannot be read: opening its trace says why.
+    """
     if question.duration_s:
         return question
-    return question.model_copy(update={"duration_s": probe(question.video).duration_s})
+    try:
+        return question.model_copy(update={"duration_s": probe(question.video).duration_s})
+    except VideoError:
+        return question
 
 
 def open_trace(
     question: Question, policy: Policy, tools: Sequence[Tool], budget: Budget = Budget()
 ) -> Trace:
-    """A trace with its overview: the frames at the middles of equal parts of the clip."""
+    """A trace with its overview: the frames at the middles of equal parts of the clip.
+
+    One of them that cannot be read is why the trace `failed`.
+    """
     question = with_duration(question)
     count = budget.overview_count(question.duration_s)
     moments_s = (np.arange(count) + 0.5) * question.duration_s / max(count, 1)
-    images, times_s = read_frames(question.video, moments_s, budget.max_side_px)
+    trace = empty(question, policy, tools, budget)
+    try:
+        images, times_s = read_frames(question.video, moments_s, budget.max_side_px)
+    except VideoError as error:
+        trace.failed = str(error)
+        return trace
     pairs = zip(images, times_s.tolist(), strict=True)
+    trace.overview = [Frame(time_s=time_s, pixels=image) for image, time_s in pairs]
+    return trace
+
+
+def empty(question: Question, policy: Policy, tools: Sequence[Tool], budget: Budget) -> Trace:
+    """A trace before anything was seen or said."""
     return Trace(
         question=question,
-        overview=[Frame(time_s=time_s, pixels=image) for image, time_s in pairs],
         overview_as_video=budget.overview_as_video,
         tools=[tool.schema() for tool in tools],
         dialect=budget.dialect,
         policy=policy.name,
         setting=setting(tools, budget),
+        attempt=getattr(policy, "attempt", 1),
     )
 
 

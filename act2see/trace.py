@@ -13,12 +13,15 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from act2see.pictures import read_picture
+from act2see.plain import DOLLARS, mended, printable
 from act2see.style import BLUE, frame_colour
 
 LETTERS = "ABCDEFGHIJ"
@@ -36,6 +39,7 @@ FIGURE = (
     "<img src='data:image/jpeg;base64,{data}' alt='{label}' style='height:96px;border:2px {line}'>"
     "<figcaption>{label}</figcaption></figure>"
 )
+NAME = r"^([^/\\:\x00]*[^/\\:\x00.][^/\\:\x00]*)?$"  # of a file, on any system
 ROW = "<p style='margin:4px 0;white-space:pre-wrap'><b>{name}</b> {text}</p>{figures}"
 
 
@@ -56,8 +60,15 @@ class Question(BaseModel):
     reasoning: str = ""  # a human's
     truth: dict[str, Any] = {}  # what only a simulated world can know
 
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, fields: Any, info: ValidationInfo) -> Any:
+        return fields if info.mode == "json" else mended(fields)
+
     @model_validator(mode="after")
     def _name(self) -> "Question":
+        if not isfinite(self.duration_s):
+            self.duration_s = 0.0  # as records write what they do not know
         if not self.id:
             whole = repr((self.video, self.text, self.options)).encode("utf-8", "replace")
             self.id = f"own-{hashlib.sha1(whole).hexdigest()[:12]}"
@@ -81,7 +92,8 @@ class Frame(BaseModel):
     time_s: float
     made: str = Field(default="real", min_length=1)
     prompt: str = ""
-    file: str = ""  # a PNG in `folder`, once the picture is written; until then it is `pixels`
+    # A PNG in `folder`, and no path; "" until the picture is written, when it is in `pixels`.
+    file: str = Field("", pattern=NAME)
     folder: Path = Field(default=Path(), exclude=True, repr=False)
     pixels: Image.Image | None = Field(default=None, exclude=True, repr=False)
 
@@ -96,10 +108,12 @@ class Frame(BaseModel):
         return fields
 
     def image(self) -> Image.Image:
-        """The picture in RGB. Raises FileNotFoundError when its file is gone."""
-        if self.pixels is None:
-            self.pixels = Image.open(self.folder / self.file).convert("RGB")
-        return self.pixels
+        """The picture in RGB; one that is on disk is read anew each time.
+
+        Raises FileNotFoundError where its file is gone, and OSError where the file is damaged, too
+        large, or not the picture that it is named after.
+        """
+        return self.pixels or read_picture(self.folder / self.file)
 
     def label(self) -> str:
         """The text that stands before the picture, in Qwen3-VL's form for video frames."""
@@ -144,6 +158,7 @@ class Trace(BaseModel):
     At the end of a notebook cell it shows its frames and words; `print` gives a transcript.
     """
 
+    key: str = ""  # a digest of all that shaped it, as `interleave.answer_key` gives it
     question: Question
     overview: list[Frame] = []
     tools: list[dict[str, Any]] = []  # the schemas on offer, so that anyone can write it down again
@@ -240,7 +255,7 @@ class Trace(BaseModel):
             labels = " ".join(frame.label() for frame in frames)
             text = "\n".join(filter(None, (words, labels)))
             lines.append(f"{name:<9} " + text.replace("\n", f"\n{'':<10}"))
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def __repr__(self) -> str:
         calls = len(self.calls())
@@ -251,7 +266,7 @@ class Trace(BaseModel):
         for name, words, frames in self.rows():
             figures = "".join(map(_figure, frames))
             parts.append(ROW.format(name=name, text=escape(words), figures=figures))
-        return f"<div style='max-width:60em'>{''.join(parts)}</div>"
+        return f"<div class='{DOLLARS}' style='max-width:60em'>{''.join(parts)}</div>"
 
 
 def _figure(frame: Frame) -> str:

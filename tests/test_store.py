@@ -45,8 +45,8 @@ def test_damage_in_the_middle_names_file_and_line(tmp_path):
     path = tmp_path / "t.jsonl"
     write_traces(path, [trace(), trace()])
     path.write_text("{}\n" + path.read_text())
-    with pytest.raises(ValueError, match=r"t\.jsonl: line 1 is not a trace"):
-        read_traces(path)
+    with pytest.warns(UserWarning, match=r"t\.jsonl: 1 of 3 .* line 1 is not a trace: question"):
+        assert len(read_traces(path)) == 2
 
 
 def test_a_line_cut_inside_a_letter_is_left_out(traces, tmp_path):
