@@ -29,11 +29,6 @@ class OraclePolicy:
     name: str = "oracle"
     searches: int = 1
 
-    @property
-    def setting(self) -> str:
-        """All of its numbers: they shape its answers."""
-        return repr(self)
-
     def reply(self, traces: list[Trace]) -> list[Reply]:
         """The next turn of every trace."""
         return [self.turn(trace).reply() for trace in traces]
