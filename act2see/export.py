@@ -35,7 +35,7 @@ TEMPLATE = """\
   {{- '<|im_start|>' + message.role + '\\n' -}}
   {%- for part in message.content -%}
     {%- if part.type == 'image' -%}{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
-    {%- elif part.said -%}{%- generation -%}{{- part.text -}}{%- endgeneration -%}
+    {%- elif part.spoken -%}{%- generation -%}{{- part.text -}}{%- endgeneration -%}
     {%- else -%}{{- part.text -}}{%- endif -%}
   {%- endfor -%}
   {%- if message.role == 'assistant' -%}
@@ -63,7 +63,7 @@ act2see {version}, an independent reproduction of [Act2See](https://arxiv.org/ab
 |---|---|---|
 {sources}
 
-**Columns.** `messages`: role and parts; `said` marks what the assistant said, and an `image` part
+**Columns.** `messages`: role and parts; `spoken` marks what the assistant said, and an `image` part
 is the next of `images`. `conversations`: the same as texts, `<image>` for a frame. In TRL,
 `SFTConfig(assistant_only_loss=True, chat_template_path="chat_template.jinja")` with the template of
 this folder writes `messages` as they are. For LLaMA-Factory, `dataset_info.json` names the columns.
@@ -104,7 +104,7 @@ def export_traces(
     if not traces:
         raise ValueError("there are 0 traces to export; at least 1 is needed")
     text = Value("string")
-    part = {"type": text, "text": text, "said": Value("bool")}
+    part = {"type": text, "text": text, "spoken": Value("bool")}
     features = Features(
         {"id": text, "source": text, "similarity": Value("float64")}
         | {"messages": List({"role": text, "content": List(part)})}
@@ -131,16 +131,16 @@ def export_traces(
 def row(trace: Trace, processor: ProcessorMixin, system: str = "") -> dict[str, Any]:
     """A trace as a row of the set."""
     segments, pictures = _written(trace, processor, system)
-    spoken = messages(segments)
+    turns = messages(segments)
     texts = [
         {"role": m["role"], "content": "".join(p["text"] or "<image>" for p in m["content"])}
-        for m in spoken
+        for m in turns
     ]
     return {
         "id": trace.question.id,
         "source": trace.question.source,
         "similarity": trace.similarity,
-        "messages": spoken,
+        "messages": turns,
         "conversations": texts,
         "images": [frame for picture in pictures for frame in frames_of(picture)],
     }
@@ -151,19 +151,19 @@ def messages(segments: Sequence[Segment]) -> list[dict[str, Any]]:
 
     >>> messages([Segment("<|im_start|>assistant\\nhm ", False), Segment("so<|im_end|>", True)])
     ... # doctest: +NORMALIZE_WHITESPACE
-    [{'role': 'assistant', 'content': [{'type': 'text', 'text': 'hm ', 'said': False},
-                                       {'type': 'text', 'text': 'so', 'said': True}]}]
+    [{'role': 'assistant', 'content': [{'type': 'text', 'text': 'hm ', 'spoken': False},
+                                       {'type': 'text', 'text': 'so', 'spoken': True}]}]
     """
     found: list[dict[str, Any]] = []
     within = False
-    for text, said in segments:
+    for text, spoken in segments:
         for piece in filter(None, MARKS.split(text)):
             if mark := piece.lstrip("\n").startswith("<|im_start|>"):
                 found.append({"role": piece.strip().removeprefix("<|im_start|>"), "content": []})
             elif within and piece == PICTURE:
-                found[-1]["content"].append({"type": "image", "text": None, "said": False})
+                found[-1]["content"].append({"type": "image", "text": None, "spoken": False})
             elif within and piece != "<|im_end|>":
-                found[-1]["content"].append({"type": "text", "text": piece, "said": said})
+                found[-1]["content"].append({"type": "text", "text": piece, "spoken": spoken})
             # Behind the end of a turn there is only the line break that the template writes.
             within = mark or (within and piece != "<|im_end|>")
     return found
@@ -193,7 +193,7 @@ def traces_card(traces: Sequence[Trace], made: int) -> str:
     """The card of a set of traces: what they are, whose, how they were chosen, how many."""
     sources = Counter(trace.question.source for trace in traces)
     rows = [f"| {name} | {count} | {licence(name)} |" for name, count in sources.items()]
-    shown = [{frame.made for step in t.steps for frame in step.frames} for t in traces]
+    origins = [{frame.made for step in t.steps for frame in step.frames} for t in traces]
     scores = [trace.similarity for trace in traces if trace.similarity is not None]
     chosen = f"similarity to human reasoning {min(scores):.2f} or more" if scores else "none"
     writers = {" as ".join(filter(None, (t.policy, t.served))) for t in traces}
@@ -209,8 +209,8 @@ def traces_card(traces: Sequence[Trace], made: int) -> str:
         left_out=made - len(traces),
         teachers=", ".join(sorted(writers)),
         filter=chosen,
-        retrieved=sum("real" in kinds for kinds in shown),
-        generated=sum("generated" in kinds for kinds in shown),
+        retrieved=sum("real" in kinds for kinds in origins),
+        generated=sum("generated" in kinds for kinds in origins),
         frames=sum(len(trace.frames()) for trace in traces),
         sources="\n".join(rows),
         version=_version(),

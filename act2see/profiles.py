@@ -45,8 +45,22 @@ class Profile:
     questions: int = 1800  # asked of the teacher
     retries: int = 0  # of a question that it answered wrongly (paper: 2)
     benchmark: str = "pocket"  # of the questions to be scored on, in `datasets.DATASETS`
-    reply_tokens: int = 256  # of a student's turn, thinking included
+    reply_tokens: int = 512  # of a student's turn, thinking included
+    temperature: float = 0.0  # of a student's words; 0: the likeliest
+    top_p: float = 1.0
+    top_k: int = 0
     memory_gb: float = 8.0  # to train and answer in
+
+    def speech(self, seed: int = 0) -> dict[str, int | float | str]:
+        """How the student speaks: what its policy takes, local or served."""
+        return {
+            "system": self.system,
+            "max_new_tokens": self.reply_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "seed": seed,
+        }
 
 
 POCKET = Profile(
@@ -121,7 +135,12 @@ T4 = Profile(
     system=STUDENT,
     source="minerva",
     benchmark="video_mme",
-    reply_tokens=2048,
+    # Greedy, a Thinking student repeats itself; its makers recommend these, and up to 40,960 tokens
+    # a turn. So many fit beside the cache of four dialogues.
+    reply_tokens=8192,
+    temperature=0.6,
+    top_p=0.95,
+    top_k=20,
     memory_gb=15.0,
 )
 LARGE = replace(
@@ -143,8 +162,16 @@ LARGE = replace(
             max_side_px=448,
         ),
     ),
-    reply_tokens=4096,
+    reply_tokens=16_384,
     memory_gb=80.0,
+)
+# Over a wire: a chat server with vision and tools, or the tuned student behind vLLM or SGLang,
+# which take no two frames as one picture. Nothing but the video is read here.
+SERVED = replace(
+    T4,
+    name="served",
+    budget=replace(T4.budget, overview_as_video=False, max_side_px=448),
+    tools=(replace(T4.tools[0], ranker="", max_side_px=448),),
 )
 PAPER = replace(
     LARGE,
@@ -165,8 +192,10 @@ PAPER = replace(
     recipe=Recipe(learning_rate=2.5e-6, epochs=1, batch_size=1, fed_tokens=1, recompute=True),
     system=TAGS_STUDENT,
     retries=2,
+    reply_tokens=32_768,
 )
-PROFILES = {profile.name: profile for profile in (POCKET, IMAGINE, PAPER_POCKET, T4, LARGE, PAPER)}
+_ALL = (POCKET, IMAGINE, PAPER_POCKET, T4, SERVED, LARGE, PAPER)
+PROFILES = {profile.name: profile for profile in _ALL}
 
 
 def load_profile(name: str, **changed: str | int) -> Profile:

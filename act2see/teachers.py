@@ -8,6 +8,16 @@ from math import inf
 
 from act2see.interleave import Policy
 
+# USD of a million tokens read and written, thoughts included, as listed in November 2026 for
+# prompts of up to 200,000 tokens. What is not here has to be told its prices.
+PRICES = {
+    "gemini-2.5-flash": (0.30, 2.50),
+    "gemini-2.5-pro": (1.25, 10.0),
+    "gemini-3.1-pro-preview": (2.0, 12.0),
+    "gemini-3.5-flash": (1.50, 9.0),
+    "gemini-3.8-flash": (0.75, 3.75),
+}
+
 
 def load_teacher(
     name: str,
@@ -23,8 +33,9 @@ def load_teacher(
 
     base_url: of the server, "" for the maker's own; with one, any model is asked in OpenAI's way.
     seed, mistakes: of the oracle. allow_model, human_reasoning, batch: of `Teacher`. account: of
-    `Account`, `budget_usd` 0 for no limit. Raises ValueError where a key is needed and neither
-    environment nor Colab's store has one, and for an oracle that is to be told something.
+    `Account`, `budget_usd` 0 for no limit, and prices of 0 for those of `PRICES`. Raises ValueError
+    where a key is needed and neither environment nor Colab's store has one, and for an oracle that
+    is to be told something.
     """
     if name == "oracle":
         if human_reasoning:
@@ -37,7 +48,10 @@ def load_teacher(
         return OraclePolicy(seed=seed, name=label, **dict.fromkeys(MISTAKES[1:], mistakes))
     from act2see.policies.teacher import Account
 
-    spending = Account(**account | {"budget_usd": account.get("budget_usd") or inf})
+    listed = PRICES.get(name, (0.0, 0.0)) if not base_url else (0.0, 0.0)
+    prices = dict(zip(("input_usd", "output_usd"), listed, strict=True))
+    given = {field: amount for field, amount in account.items() if amount}
+    spending = Account(**{"budget_usd": inf} | prices | given)
     options = {"account": spending, "allow_model": allow_model, "batch": batch}
     options["human_reasoning"] = human_reasoning
     if name.startswith("gemini") and not base_url:

@@ -7,6 +7,7 @@ student was not trained with. A request that fails ends its own trace. Our choic
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -24,10 +25,10 @@ FORCED = 100.0  # added to a letter's logit: no other token is so far ahead
 class ServedPolicy:
     """Answers with `model`, the name under which the server at `base_url` has the adapter.
 
-    tuned: on start it is proved that the adapter changes what its base says; False for a base, and
-    for a merged checkpoint, of which a server can show nothing. concurrency: requests open at a
-    time. speech: fields of `Speech`. Raises as `token_server.connect`, and ServedModelError for an
-    adapter that is not there.
+    tuned: on start it is proved that the adapter changes what its base says; False asks the base
+    beneath that name, or what stands there itself, such as a merged checkpoint, of which a server
+    can prove nothing. concurrency: requests open at a time. speech: fields of `Speech`. Raises as
+    `token_server.connect`, and ServedModelError for an adapter that is not there.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class ServedPolicy:
         self.speech = Speech(**speech)
         self.turn = TurnTokens(processor)
         self.concurrency = concurrency
-        self.server = connect(model, base_url)
-        self.setting = f"{self.speech.setting}, {model} on {self.server.kind}"
+        server = connect(model, base_url)
+        plain = replace(server, model=server.parent or model, parent="")
+        self.server = server if tuned else plain
+        self.setting = f"{self.speech.setting}, {self.server.model} on {server.kind}"
         if tuned:
-            asked = [{"role": "user", "content": "Who comes?"}]
+            question = [{"role": "user", "content": "Who comes?"}]
             prompt = processor.apply_chat_template(
-                asked, tokenize=False, add_generation_prompt=True
+                question, tokenize=False, add_generation_prompt=True
             )
             self.server.prove(processor.tokenizer.encode(prompt, add_special_tokens=False))
 
@@ -72,11 +75,11 @@ class ServedPolicy:
     def _reply(self, trace: Trace) -> Reply:
         stops = dialect_of(trace).stops
         encoding = encode(trace, self.processor, True, self.speech.system)
-        said, finish = self._say(trace, encoding, self.speech.max_new_tokens, stop=list(stops))
+        tokens, finish = self._say(trace, encoding, self.speech.max_new_tokens, stop=list(stops))
         # Cut as a local student is, should the server have gone on behind a stop.
-        ends = (n for n in range(1, len(said) + 1) if self.turn.ended(said[:n], stops))
+        ends = (n for n in range(1, len(tokens) + 1) if self.turn.ended(tokens[:n], stops))
         end = next(ends, None)
-        return self.turn.read(said[:end], trace, truncated=finish == "length" and end is None)
+        return self.turn.read(tokens[:end], trace, truncated=finish == "length" and end is None)
 
     def _force(self, trace: Trace) -> str:
         letters = self.turn.letters(trace)
@@ -84,8 +87,8 @@ class ServedPolicy:
             return "Answer:"
         encoding = encode_forced(trace, self.processor, self.speech.system)
         bias = {str(token): FORCED for token in letters}
-        said, _ = self._say(trace, encoding, 1, temperature=0.0, logit_bias=bias)
-        return f"Answer: {letters.get(next(iter(said), -1), '')}".strip()
+        tokens, _ = self._say(trace, encoding, 1, temperature=0.0, logit_bias=bias)
+        return f"Answer: {letters.get(next(iter(tokens), -1), '')}".strip()
 
     def _say(
         self, trace: Trace, encoding: Encoding, limit: int, **changed: Any

@@ -62,6 +62,9 @@ class Account:
             rule = "it must be 0 or more, and needs input_usd, output_usd"
             raise ValueError(f"budget_usd is {self.budget_usd:g}; {rule}")
 
+    def __str__(self) -> str:
+        return f"{self.tokens_in} tokens in, {self.tokens_out} out: ${self.usd():.4f}"
+
     def usd(self, more_in: int = 0, more_out: int = 0) -> float:
         """What the tokens used, and so many more, cost."""
         of_input = (self.tokens_in + more_in) * self.input_usd

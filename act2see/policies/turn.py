@@ -45,11 +45,11 @@ class Speech:
         >>> Speech(64).setting
         '64 tokens a turn, greedy'
         """
-        drawn = f"temperature {self.temperature:g}, top-p {self.top_p:g}, top-k {self.top_k}"
-        drawn = f"{drawn}, seed {self.seed}" if self.temperature else "greedy"
-        told = hashlib.sha1(self.system.encode("utf-8", "replace")).hexdigest()[:8]
-        system = f", system {told}" if self.system else ""
-        return f"{self.max_new_tokens} tokens a turn, {drawn}{system}"
+        limits = f"temperature {self.temperature:g}, top-p {self.top_p:g}, top-k {self.top_k}"
+        sampling = f"{limits}, seed {self.seed}" if self.temperature else "greedy"
+        mark = hashlib.sha1(self.system.encode("utf-8", "replace")).hexdigest()[:8]
+        system = f", system {mark}" if self.system else ""
+        return f"{self.max_new_tokens} tokens a turn, {sampling}{system}"
 
 
 class TurnTokens:
