@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from act2see.trace import Question
 from act2see.video import VideoError, probe

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from act2see.pocket import world
@@ -70,7 +71,7 @@ def pocket_questions(
     clips = [folder / f"{scene.seed}.mp4" for scene in scenes]
     pairs = list(zip(scenes, clips, strict=True))
     missing = [pair for pair in pairs if not pair[1].exists()]
-    options = {"max_workers": 2, "desc": "clips", "disable": not missing}
+    options = {"max_workers": 2, "desc": "clips", "disable": not missing, "tqdm_class": tqdm}
     thread_map(lambda pair: world.write_clip(*pair), missing, **options)
     n = len(families)
     # The right letter moves on after each round of the families: none is right more often.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from cachetools import LRUCache
 from torch.nn.functional import normalize
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import (
     AutoConfig,
     AutoTokenizer,
