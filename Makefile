@@ -16,19 +16,38 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
 PARAMETERS := $(if $(filter-out pocket,$(PROFILE)),-p profile $(PROFILE)) \
               $(if $(SEED),-p seed $(SEED))
 # The pocket profile needs no network, and proves it. The kernel is always that of .venv.
-SETTINGS := $(if $(filter pocket,$(PROFILE)),HF_HUB_OFFLINE=1) JUPYTER_PATH=.venv/share/jupyter
+SETTINGS := $(if $(filter pocket,$(PROFILE)),HF_HUB_OFFLINE=1) JUPYTER_PATH=.venv/share/jupyter \
+            TQDM_MININTERVAL=5
+# A notebook's stderr, which holds bars and the lines of a training, is shown while it runs.
+SHOWN := --no-progress-bar --log-level WARNING --stderr-file -
 
 # Memory in large pages: on two cores training takes an eighth less time.
 export THP_MEM_ALLOC_ENABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce notebooks test lint perf ablations adapters picture platforms clean \
+.PHONY: help look site tables reproduce notebooks test lint perf ablations adapters picture platforms clean \
         distclean always
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'Variables: PROFILE=imagine  SEED=1  PYTHON=python3.12'
+	@echo 'Of look: QUESTION="where is the square?" OPTIONS="left|top|bottom|right" CALLS=0 SWAP=grey'
+
+look: .venv/installed ## one question: the base guesses, the student looks again
+	@mkdir -p outputs
+	@$(SETTINGS) $(BIN)/papermill --no-progress-bar --log-level WARNING --stdout-file - \
+	    --kernel python3 --cwd . -r question "$$QUESTION" -r options "$$OPTIONS" -r swap "$$SWAP" \
+	    $(if $(CALLS),-p max_calls $(CALLS)) notebooks/00_start_here.ipynb outputs/look.ipynb
+	@$(BIN)/jupyter nbconvert --log-level ERROR --to html outputs/look.ipynb
+	@echo 'With the clip and every frame: outputs/look.html'
+# Through the environment, so that a question may hold any sign.
+look: export QUESTION := $(QUESTION)
+look: export OPTIONS := $(OPTIONS)
+look: export SWAP := $(SWAP)
+
+tables: .venv/installed ## write the tables and badges of README, docs and notebooks from data/
+	$(BIN)/python -W ignore docs/tables.py
 
 reproduce: .venv/installed notebooks ## set up .venv and run the six notebooks
 
@@ -127,13 +146,14 @@ $(OUT)/06_ablations.now: data/pocket/ablations.csv data/pocket/ablations.json
 # A run takes its final name only when it has succeeded: an interrupted one goes on where it stopped.
 $(RUNS): $(OUT)/%.ipynb: $(OUT)/%.now | .venv/installed
 	@rm -f $(OUT)/$*.failed.ipynb $(OUT)/$*.partial.ipynb $(OUT)/$*.digest
-	@echo 'Running notebooks/$*.ipynb'
-	@$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . $(PARAMETERS) \
+	@echo 'Running notebooks/$*.ipynb'; date +%s > $(OUT)/$*.begin
+	@$(SETTINGS) $(BIN)/papermill $(SHOWN) --kernel python3 --cwd . $(PARAMETERS) \
 	    notebooks/$*.ipynb $(OUT)/$*.partial.ipynb || { \
 	    mv -f $(OUT)/$*.partial.ipynb $(OUT)/$*.failed.ipynb 2>/dev/null && \
 	        echo 'Failed; see $(OUT)/$*.failed.ipynb' >&2; exit 1; }
 	@cp $< $(OUT)/$*.digest
 	@mv -f $(OUT)/$*.partial.ipynb $@
+	@echo "Done: notebooks/$*.ipynb in $$(($$(date +%s) - $$(cat $(OUT)/$*.begin))) s"
 
 $(OUT)/02_similarity_filtering.ipynb: $(OUT)/01_trace_distillation.ipynb
 $(OUT)/03_qlora_finetuning.ipynb: $(OUT)/02_similarity_filtering.ipynb

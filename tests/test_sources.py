@@ -50,13 +50,14 @@ def passages() -> Iterator[tuple[str, str]]:
     """(where, text) of docstrings, comments, cells and paragraphs."""
     for path in sorted((ROOT / "act2see").rglob("*.py")):
         yield from ((path.name, text) for text in notes(path))
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
             lines = cell.source.splitlines() if cell.cell_type == "code" else [cell.source]
             yield from ((f"{path.stem}, {cell.id}", line) for line in lines)
-    for name in ("README.md", "CONTRIBUTING.md"):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        yield from ((name, paragraph) for paragraph in text.split("\n\n"))
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for page in pages:
+        paragraphs = page.read_text(encoding="utf-8").split("\n\n")
+        yield from ((page.name, paragraph) for paragraph in paragraphs)
 
 
 def sentences(text: str) -> list[str]:

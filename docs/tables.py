@@ -1,0 +1,219 @@
+"""Tables and badges of README, pages and notebooks, written from data: `python docs/tables.py`.
+
+Works on files of this repository. A block `<!-- table: NAME -->` … `<!-- /table -->` of a page is
+filled by the function NAME below, so a number there is never typed. Knows nothing of models.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from act2see import statistics
+
+ROOT = Path(__file__).parents[1]
+REPOSITORY = "OWNER/act2see"  # on GitHub: name yours, then `make tables` writes every badge
+BRANCH = "main"
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+BADGE = re.compile(r"\[!\[Open in Colab\][^\n]*")
+SYSTEMS = {
+    "base": "base: no training, no tool",
+    "none": "trained on the same traces, no tool",
+    "generation": "trained, may generate frames",
+    "retrieval": "trained, may retrieve frames",
+    "both": "trained, may do both",
+}
+FORMS = {
+    "windows": "windows of several frames, up to 4 calls (ours)",
+    "one frame by text": "one frame by a text, 1 call (as in `paper_pocket`)",
+    "frames by text": "frames by a text, up to 4 calls",
+    "base": "base, no call",
+}
+GRIDS = {
+    "evidence": "other frames shown as evidence",
+    "calls": "calls allowed",
+    "frames": "base with more frames",
+    "inference only": "base handed key frames",
+    "reference": "traces kept by",
+    "threshold": "similarity threshold",
+    "traces": "traces to learn from",
+    "recipe": "learning rate",
+}
+LESSONS = {
+    "00_start_here": "one question, base and student; change one thing",
+    "01_trace_distillation": "a teacher answers with tools and leaves traces",
+    "02_similarity_filtering": "keeps traces whose reasoning is close to a person's",
+    "03_qlora_finetuning": "trains an adapter on them, over a 4-bit model",
+    "04_interleaved_inference": "asks the student and shows every frame that it saw",
+    "05_benchmarks_and_ablations": "scores all systems with intervals; does the student look?",
+    "06_ablations": "draws what each part is worth",
+    "07_reinforcement": "goes on from the adapter by trial and reward",
+}
+
+
+def rows(head: list[str], body: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"|{' | '.join(line)}|\n" for line in lines)
+
+
+def colab(stem: str) -> str:
+    """The badge that opens a notebook in Colab."""
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    place = f"{REPOSITORY}/blob/{BRANCH}/notebooks/{stem}.ipynb"
+    return f"[![Open in Colab]({image})](https://colab.research.google.com/github/{place})"
+
+
+def interval(row: object) -> str:
+    """Accuracy with its 95 % interval, in percent."""
+    return f"{100 * row.accuracy:.1f} % ({100 * row.low:.1f} to {100 * row.high:.1f})"
+
+
+def ablations() -> pd.DataFrame:
+    """The committed table of the ablations."""
+    return pd.read_csv(ROOT / "data/pocket/ablations.csv", dtype={"cell": str, "seed": str})
+
+
+def badges() -> str:
+    """Colab, Binder, licence and paper."""
+    binder = (
+        f"https://mybinder.org/v2/gh/{REPOSITORY}/{BRANCH}?labpath=notebooks/00_start_here.ipynb"
+    )
+    paper = "https://img.shields.io/badge/arXiv-2605.01657-b31b1b"
+    return (
+        f"{colab('00_start_here')}\n[![Binder](https://mybinder.org/badge_logo.svg)]({binder})\n"
+        f"[![Paper]({paper})](https://arxiv.org/abs/2605.01657)\n"
+    )
+
+
+def notebooks() -> str:
+    """A row a notebook that is there."""
+    names = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    body = [[f"[{n}](notebooks/{n}.ipynb)", LESSONS[n], colab(n)] for n in names]
+    return rows(["notebook", "what it does", ""], body)
+
+
+def tools() -> str:
+    """The result of README: systems by all questions, and by those that need a look."""
+    table = ablations()
+    table = statistics.pooled(table[table.grid == "tools"], ["cell", "family"])
+    table = table.set_index(["cell", "family"])
+    counts = [table.n["both", family] for family in ("all", "need a look")]
+    head = ["system", f"right, n = {counts[0]}", f"where a look is needed, n = {counts[1]}"]
+    cells = [[interval(table.loc[name, f]) for f in ("all", "need a look")] for name in SYSTEMS]
+    return rows(head, [[SYSTEMS[n], *c] for n, c in zip(SYSTEMS, cells, strict=True)])
+
+
+def gains() -> str:
+    """By how much both tools beat each other system, paired by question."""
+    table = ablations()
+    table = table[table.grid == "gain of both"]
+    body = [
+        [SYSTEMS[r.cell], f"{100 * r.accuracy:.1f} ({100 * r.low:.1f} to {100 * r.high:.1f})"]
+        for r in table.itertuples()
+    ]
+    return rows(["both tools, compared with", f"points (95 % interval), n = {table.n.max()}"], body)
+
+
+def form() -> str:
+    """The forms of a call, on the families that need a look, with their cost."""
+    table = ablations()
+    table = table[(table.grid == "form") & (table.family == "need a look")]
+    shares = statistics.pooled(table, ["cell"]).set_index("cell")
+    costs = ["calls_per_question", "frames_per_question", "tokens_per_question"]
+    means = table.groupby("cell")[costs].mean()
+    body = []
+    for name, words in FORMS.items():
+        calls, frames, tokens = means.loc[name].fillna(0)
+        cost = [f"{calls:.1f}", f"{frames:.1f}", f"{tokens:.0f}"]
+        body.append([words, interval(shares.loc[name]), *cost])
+    count = shares.n.max()
+    return rows(["form", f"right, n = {count}", "calls", "frames", "tokens a question"], body)
+
+
+def cells() -> str:
+    """Every other cell of the ablations: one seed, the questions that need a look."""
+    table = ablations()
+    table = table[(table.family == "need a look") & table.grid.isin(GRIDS)]
+    body = [[GRIDS[r.grid], r.cell, str(r.n), interval(r)] for r in table.itertuples()]
+    return rows(["what differs", "cell", "n", "right (95 % interval)"], body)
+
+
+def gpu() -> pd.DataFrame:
+    """The committed measurements on a GPU, ours and the reference by case."""
+    table = pd.read_csv(ROOT / "data/gpu.csv").drop_duplicates("case", keep="last")
+    return table.set_index("case")
+
+
+def gpu_steps() -> str:
+    """A QLoRA step on a GPU: time, memory, and what `memory_plan` said."""
+    table = gpu()
+    body = []
+    for name in [c for c in table.index if c.startswith("QLoRA") and "to stock loss" in c]:
+        if name.endswith("time to stock loss"):
+            stem = name.removesuffix("time to stock loss")
+            time_s, memory = table.loc[name], table.loc[f"{stem}memory to stock loss"]
+            plan = table.loc[f"{stem}memory used to planned"]
+            numbers = [f"{time_s.ours:.2f}, {time_s.reference:.2f} s"]
+            numbers += [f"{memory.ours:.1f}, {memory.reference:.1f} GB", f"{plan.reference:.1f} GB"]
+            body.append([stem.removeprefix("QLoRA step, ").rstrip(", "), *numbers])
+    head = ["a trace of", "time: ours, the model's own loss", "peak memory", "`memory_plan`"]
+    return rows(head, body)
+
+
+def gpu_dialogues() -> str:
+    """Dialogues of three calls on a GPU: speed, memory, and what `memory_plan` said."""
+    table = gpu()
+    body = []
+    for name in [c for c in table.index if c.endswith("calls, to sending all again")]:
+        stem = name.removesuffix("to sending all again")
+        again, cache = table.loc[name], table.loc[f"{stem}to one cache at batch 1"]
+        peak, plan = (table.loc[f"{stem}{word}"] for word in MEMORY)
+        numbers = [f"{again.ours:.0f}", f"{cache.reference:.0f}", f"{again.reference:.0f}"]
+        numbers += [f"{peak.ours:.1f} GB", f"{plan.reference:.1f} GB"]
+        body.append([stem.split()[0], *numbers])
+    head = [
+        "dialogues at a time",
+        "tokens a second",
+        "one cache, one at a time",
+        "sending all again",
+    ]
+    return rows([*head, "peak memory", "`memory_plan`"], body)
+
+
+MEMORY = ("most memory to its weights", "memory used to planned")
+
+
+def cards() -> str:
+    """The models that ship: files, command, seed, time, from the record beside each."""
+    body = []
+    for path in sorted((ROOT / "act2see/pocket/models").glob("*/made.json")):
+        made = json.loads(path.read_text())
+        size_mb = sum(f.stat().st_size for f in path.parent.rglob("*") if f.is_file()) / 1e6
+        facts = [f"`{made['command']}`", str(made["seed"]), f"{made['minutes']:.0f}"]
+        body.append([path.parent.name, f"{size_mb:.1f}", *facts, made["machine"]])
+    return rows(["model", "MB", "command", "seed", "minutes", "machine"], body)
+
+
+def filled(text: str) -> str:
+    """A page with every block written anew. Raises KeyError for a block that has no function."""
+    return BLOCK.sub(lambda found: found[1] + globals()[found[2]]() + found[3], text)
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """(path, text as it has to be) of every page and notebook."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        yield path, filled(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        text = path.read_text(encoding="utf-8")
+        notebook = nbformat.reads(text, as_version=4)
+        notebook.cells[0].source = BADGE.sub(colab(path.stem), notebook.cells[0].source)
+        yield path, f"{nbformat.writes(notebook)}\n"
+
+
+if __name__ == "__main__":
+    for path, text in pages():
+        path.write_text(text, encoding="utf-8")
