@@ -8,6 +8,7 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from peft import PeftModel, get_peft_model_state_dict
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
 from safetensors import SafetensorError
 from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
@@ -24,9 +27,12 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
 )
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.utils import cached_file
 
 ADAPTER = "adapter_config.json"  # the file that makes a folder an adapter
+REPEATED = "sdpa_repeated"  # a name of ours for an attention, in transformers' list
 THOUGHT = "<think>\n"  # what a generation prompt of a student that thinks ends with
 
 
@@ -117,6 +123,7 @@ def load_student(
     if adapter:
         check_adapter(Path(adapter), place)
     options = {"device_map": {"": "cuda" if torch.cuda.is_available() else "cpu"}}
+    options["attn_implementation"] = attention()
     if four_bit:
         # Four fifths of an 8B model are language matrices: exact eyes and head cost little.
         exact = ["model.visual", "lm_head"]
@@ -142,6 +149,33 @@ def compute_dtype() -> torch.dtype:
     # An older GPU says that it can, and emulates bfloat16, which is slow.
     native = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float16
+
+
+def attention() -> str:
+    """The name of the attention that suits this machine: `sdpa`, or with each key repeated.
+
+    Before compute capability 8.0 (T4, V100) no kernel takes several queries a key but the one that
+    writes all scores out: 11.1 GB at 4,592 tokens with 32 heads, and 0.34 GB in a seventh of the
+    time with keys repeated, as measured with that choice of kernels on an H100.
+    """
+    gpu = torch.cuda.is_available()
+    return REPEATED if gpu and torch.cuda.get_device_capability() < (8, 0) else "sdpa"
+
+
+def _repeated(
+    module: torch.nn.Module, query: torch.Tensor, *key_value: torch.Tensor, **options: Any
+) -> tuple[torch.Tensor, None]:
+    """`sdpa` of as many keys as there are queries."""
+    groups = getattr(module, "num_key_value_groups", 1)
+    key, value, *mask = key_value
+    many = (repeat_kv(tensor, groups) for tensor in (key, value))
+    # A module without groups: of one with groups, transformers would hand over the keys unrepeated.
+    plain = SimpleNamespace(is_causal=getattr(module, "is_causal", True))
+    return sdpa_attention_forward(plain, query, *many, *mask, **options)
+
+
+AttentionInterface.register(REPEATED, _repeated)
+AttentionMaskInterface.register(REPEATED, sdpa_mask)
 
 
 def unwrapped(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

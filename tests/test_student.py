@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GenerationConfig
+from transformers import GenerationConfig, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from act2see import student
 from act2see.profiles import PROFILES
@@ -17,6 +17,7 @@ from act2see.student import (
     load_student,
     locate,
 )
+from tests.perf.gpu import TINY_EYE, TINY_TEXT
 
 BASE = PROFILES["pocket"].student
 ADAPTER = PROFILES["pocket"].adapter
@@ -193,3 +194,33 @@ def test_the_shipped_base_says_where_to_stop(processor):
     """For servers: what ends a turn, and what ends all."""
     ends = GenerationConfig.from_pretrained(BASE).eos_token_id
     assert processor.tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]
+
+
+def test_repeated_keys_say_what_grouped_ones_say(monkeypatch):
+    """Of two queries a key, as on a T4; rows with and without a mask."""
+    torch.manual_seed(0)
+    ends = dict.fromkeys(("vision_start_token_id", "vision_end_token_id"), 7)
+    config = Qwen3VLConfig(
+        text_config=TINY_TEXT | {"vocab_size": 99}, vision_config=TINY_EYE,
+        image_token_id=5, video_token_id=6, **ends,
+    )  # fmt: skip
+    ids = torch.arange(10, 60).reshape(2, 25)
+    mask = torch.ones_like(ids)
+    mask[0, :4] = 0
+    logits = []
+    for name in ("sdpa", student.REPEATED):
+        model = Qwen3VLForConditionalGeneration(config).eval()
+        model.load_state_dict(logits[0][0] if logits else model.state_dict())
+        model.set_attn_implementation(name)
+        with torch.no_grad():
+            said = [model(input_ids=ids).logits, model(input_ids=ids, attention_mask=mask).logits]
+        logits.append((model.state_dict(), *said))
+    torch.testing.assert_close(logits[0][1:], logits[1][1:])
+
+
+def test_keys_are_repeated_where_no_kernel_takes_them_grouped(monkeypatch):
+    assert student.attention() == "sdpa"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for capability, name in (((7, 5), student.REPEATED), ((8, 0), "sdpa"), ((9, 0), "sdpa")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda c=capability: c)
+        assert student.attention() == name
