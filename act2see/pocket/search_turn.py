@@ -32,8 +32,8 @@ class SearchTurn(Turn):
     def _look_again(self) -> Reply:
         """Read the last frame; answer where it shows it, else search on while calls are left."""
         frames = self.trace.steps[-1].frames
-        thinking = self._timeline(self.kind, frames)
-        answer = self._answer()
+        thinking = self.timeline(self.kind, frames)
+        answer = self.revealed()
         missing = answer in ("", "neither")
         if missing and frames and self.number < self.searches:
             return self._search(f"{thinking} {language.UNSEEN}", self._query())

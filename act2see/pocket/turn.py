@@ -92,16 +92,16 @@ class Turn:
         if not frames:
             return self.conclude(language.UNSEEN)
         look = self._see(frames[0]).things[self.shape]
-        return self.conclude(self._timeline(self.kind, frames), getattr(look, self.kind))
+        return self.conclude(self.timeline(self.kind, frames), getattr(look, self.kind))
 
     def _look_first(self) -> Reply:
         """Read walls up to the change, or the frames inside the windows; then call for more."""
         start_s, end_s = self.windows[0]
         frames = self.trace.overview
         if self.kind == "search":
-            thinking = self._timeline("wall", self._until_change(frames))
+            thinking = self.timeline("wall", self._until_change(frames))
         else:
-            thinking = self._timeline(self.kind, [f for f in frames if self._matters(f)])
+            thinking = self.timeline(self.kind, [f for f in frames if self._matters(f)])
         if self.mistake == "jump" or self.retrieves not in self.trace.tool_names():
             return self.conclude(thinking)
         shift_s = 0
@@ -117,13 +117,13 @@ class Turn:
         frames = self.trace.steps[-1].frames
         if self.kind == "search":
             frames = self._until_change(self._in_last_window())
-        thinking = self._timeline(self.kind, frames)
+        thinking = self.timeline(self.kind, frames)
         unseen = f"{thinking} {language.UNSEEN}"
         astray = self.mistake == "wrong_window"
         if astray and self.number == 1:
             guesses = self.chance[1] < 0.5
             return self.conclude(thinking) if guesses else self._call(unseen, *self.windows[0])
-        answer = self._answer()
+        answer = self.revealed()
         starts = [call.arguments["start_s"] for call in self.trace.calls()]
         if self.kind == "white" and answer == "neither" and self.windows[1][0] not in starts:
             return self._call(unseen, *self.windows[1])
@@ -139,8 +139,8 @@ class Turn:
 
     def _scan(self) -> Reply:
         """Look through gaps between overview frames, from any on, for whom the question names."""
-        thinking = self._timeline("visit", self._in_last_window()) if self.number else ""
-        answer = self._answer()
+        thinking = self.timeline("visit", self._in_last_window()) if self.number else ""
+        answer = self.revealed()
         lost = self.mistake == "wrong_window" and self.number == 1
         offered = self.retrieves in self.trace.tool_names()
         blocked = self.mistake == "jump" or not offered or self.number == SCANS
@@ -163,7 +163,7 @@ class Turn:
         """Frames in time order up to the first after the wall has turned."""
         return frames[: sum(f.time_s < self.scene.wall_change_s for f in frames) + 1]
 
-    def _answer(self) -> str:
+    def revealed(self) -> str:
         """The option that the frames shown since the overview reveal, "" if none does."""
         usual = {t.shape: t.colour for t in self.scene.things}
         frames = [f for s in self.trace.steps for f in s.frames]
@@ -198,7 +198,8 @@ class Turn:
         visitor = facts.visitor and Visitor(facts.visitor.shape, self.misread[facts.visitor.colour])
         return Facts(facts.wall, things, visitor)
 
-    def _timeline(self, kind: str, frames: list[Frame]) -> str:
+    def timeline(self, kind: str, frames: list[Frame]) -> str:
+        """What the frames show of this kind, in time order."""
         return language.timeline(kind, self.shape, [(f.time_s, self._see(f)) for f in frames])
 
     def _call(self, thinking: str, start_s: float, end_s: float) -> Reply:

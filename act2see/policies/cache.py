@@ -94,6 +94,11 @@ class DialogueCache:
         self.seating = Seating(room)
         self.layers = Cache(layers=[RowLayer(self.seating) for _ in range(layers)])
 
+    def clear(self) -> None:
+        """Hold nothing: what was fed before was made by other weights. Memory stays."""
+        self.owners = []
+        self.tokens = []
+
     def seat(self, traces: list[Trace], encodings: list[Encoding], more: int) -> list[int]:
         """Give every dialogue a row with slots for its tokens and so many more, those with least to
         feed first; their order, as indices.
