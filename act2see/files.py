@@ -158,7 +158,7 @@ def remembered(path: Path, ask: Callable[..., str], **asked: str) -> Callable[[s
     """A function that asks `ask(prompt, **asked)` once for each prompt, and keeps its reply.
 
     path: a JSONL file with a reply a line, whatever else was asked; a line that cannot be read is
-    asked again. What `ask` raises is raised, and not kept. Raises as `locked`.
+    asked again. What `ask` raises is raised and not kept, nor is silence. Raises as `locked`.
     """
     known = {}
     with suppress(FileNotFoundError):
@@ -170,11 +170,14 @@ def remembered(path: Path, ask: Callable[..., str], **asked: str) -> Callable[[s
     def reply(prompt: str) -> str:
         content = json.dumps([prompt, asked], sort_keys=True)
         key = hashlib.sha256(content.encode()).hexdigest()[:32]
-        if key not in known:
-            known[key] = mended(ask(prompt, **asked))
-            row = {"key": key, **asked, "prompt": mended(prompt), "reply": known[key]}
+        if key in known:
+            return known[key]
+        said = mended(ask(prompt, **asked))
+        if said.strip():
+            known[key] = said
+            row = {"key": key, **asked, "prompt": mended(prompt), "reply": said}
             with locked(path) as file:
                 add_line(file, json.dumps(row).encode())
-        return known[key]
+        return said
 
     return reply

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from act2see.dialects import dialect_of
 from act2see.dialects.calls import read_call
+from act2see.policies.client import Client as HttpClient
 from act2see.policies.teacher import Teacher
 from act2see.policies.wire import Answered, BatchError, Connection, Said, jpeg, rounds
 from act2see.trace import Step, Trace
@@ -44,7 +45,7 @@ def _connect(teacher: Teacher, key: str) -> Connection:
         "base_url": teacher.base_url or None,
         "retry_options": again,  # without these, this client does not ask again
         "timeout": int(1000 * limits.timeout_s),
-        "httpx_client": httpx.Client(follow_redirects=True),  # ours: we know what it raises
+        "httpx_client": HttpClient(key, limits.timeout_s),
     }
     client = Client(api_key=key, vertexai=False, http_options=options)
 
@@ -64,9 +65,12 @@ def _connect(teacher: Teacher, key: str) -> Connection:
             own[id(trace)][len(rounds(trace))] = content
         return read_response(response)
 
-    def ask(trace: Trace, last: bool) -> Said:
-        request = asked(trace, last)
-        return read(client.models.generate_content(model=teacher.model, **request), trace)
+    def ask(line: str) -> str:
+        request = types.InlinedRequest.model_validate_json(line)
+        response = client.models.generate_content(
+            model=teacher.model, contents=request.contents, config=request.config
+        )
+        return response.model_dump_json(exclude_none=True, exclude={"sdk_http_response"})
 
     def line(trace: Trace, last: bool) -> str:
         request = types.InlinedRequest.model_validate(asked(trace, last))
@@ -79,9 +83,9 @@ def _connect(teacher: Teacher, key: str) -> Connection:
         return client.batches.create(model=teacher.model, src=requests).name
 
     return Connection(
+        line=line,
         ask=ask,
         errors=(errors.APIError, httpx.HTTPError, *BAD_BODY),
-        line=line,
         submit=submit,
         fetch=lambda name, ids: fetch(client, name, ids),
         read=lambda body, trace: read(

@@ -17,8 +17,9 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
 from act2see.dialects import dialect_of
 from act2see.dialects.calls import read_call, unfenced
 from act2see.policies import teacher as teachers
+from act2see.policies.client import Client
 from act2see.policies.teacher import Teacher
-from act2see.policies.wire import BatchError, Connection, Said, jpeg, rounds
+from act2see.policies.wire import BatchError, Connection, Said, ServerError, jpeg, rounds
 from act2see.trace import Step, Trace
 
 CALL = "call{:05d}"  # nine letters and digits, as Mistral's models insist
@@ -40,29 +41,36 @@ def ask_judge(prompt: str, model: str, base_url: str = "") -> str:
     """What `model` replies to a prompt, for benchmarks that a judge scores; greedily if it can.
 
     base_url: "" for OpenAI's own server, which raises ValueError without OPENAI_API_KEY. Raises
-    OpenAIError where the server gives no reply.
+    OpenAIError where the server gives no reply, ServerError where it gives an error as one.
     """
     key = teachers.secret("OPENAI_API_KEY")
     if not key and not base_url:
         raise ValueError("OPENAI_API_KEY is neither in the environment nor a Colab secret")
-    client = OpenAI(api_key=key or "none", base_url=base_url or None, max_retries=5)
+    limits = teachers.Limits()
+    http = Client(key, limits.timeout_s)
+    address = base_url or None
+    client = OpenAI(api_key=key or "none", base_url=address, max_retries=5, http_client=http)
     messages = [{"role": "user", "content": prompt}]
     create = client.chat.completions.with_raw_response.create
     body = _body(create, {"model": model, "messages": messages, "temperature": 0}, set())
-    content = Completion.model_validate_json(body).content or ""
+    content = read_completion(body).text
     return content.rpartition("</think>")[2].strip()
 
 
 def _connect(teacher: Teacher, key: str) -> Connection:
     limits = teacher.limits
-    settings = {"timeout": limits.timeout_s, "max_retries": limits.retries}
+    http = Client(teacher.key, limits.timeout_s)
+    settings = {"timeout": limits.timeout_s, "max_retries": limits.retries, "http_client": http}
     client = OpenAI(api_key=key, base_url=teacher.base_url or None, **settings)
     refused: set[str] = set()
 
-    def ask(trace: Trace, last: bool) -> Said:
+    def ask(line: str) -> str:
         # The body itself: the client's own classes trust servers to send what they should.
         create = client.chat.completions.with_raw_response.create
-        said = read_completion(_body(create, request_of(teacher, trace, last), refused))
+        return _body(create, json.loads(line), refused)
+
+    def read(body: str, trace: Trace) -> Said:
+        said = read_completion(body)
         if "stop" in refused and said.stop is None:
             said.stop = ""  # nothing was taken off
         return said
@@ -89,12 +97,12 @@ def _connect(teacher: Teacher, key: str) -> Connection:
         return bodies
 
     return Connection(
+        line=lambda trace, last: json.dumps(request_of(teacher, trace, last)),
         ask=ask,
         errors=(OpenAIError, ValidationError, json.JSONDecodeError),
-        line=lambda trace, last: json.dumps(request_of(teacher, trace, last)),
         submit=submit,
         fetch=fetch,
-        read=lambda body, trace: read_completion(body),
+        read=read,
         batch_bytes=150_000_000,  # a file may have 200 MB
     )
 
@@ -203,14 +211,17 @@ class Completion(BaseModel):
     """What we read of a chat completion; servers differ in the rest."""
 
     model: Any = None
+    error: Any = Field(
+        None, validation_alias=AliasChoices("error", AliasPath("choices", 0, "error"))
+    )
     finish: str | None = _at("choices", 0, "finish_reason")
     content: str | None = _at("choices", 0, "message", "content")
     refusal: str | None = _at("choices", 0, "message", "refusal")
     reasoning: str | None = _at("choices", 0, "message", "reasoning")
     reasoning_content: str | None = _at("choices", 0, "message", "reasoning_content")
     calls: list[Call] | None = _at("choices", 0, "message", "tool_calls")
-    tokens_in: int | None = _at("usage", "prompt_tokens")
-    tokens_out: int | None = _at("usage", "completion_tokens")
+    tokens_in: Any = _at("usage", "prompt_tokens")
+    tokens_out: Any = _at("usage", "completion_tokens")
     # vLLM's name and SGLang's: the stop text, or none or a token's number where a turn ended by
     # itself. Others, OpenAI among them, leave it out.
     stop: Any = Field(
@@ -222,8 +233,13 @@ class Completion(BaseModel):
 
 
 def read_completion(text: str) -> Said:
-    """What the body of a chat completion says; raises ValidationError."""
+    """What the body of a chat completion says.
+
+    Raises ValidationError where it is none, and ServerError where it holds an error instead.
+    """
     completion = Completion.model_validate_json(text)
+    if completion.error:
+        raise ServerError(completion.error)
     filtered = completion.finish if completion.finish == "content_filter" else ""
     reason = completion.refusal or filtered
     usage = completion.tokens_in, completion.tokens_out

@@ -6,25 +6,42 @@ that answers must be the one asked for: the name of the paper's teacher, Gemini 
 by another model from 2026-12-01 on. All of this is our choice.
 """
 
+import json
 import math
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Condition
-from typing import Any
+from pathlib import Path
+from threading import Condition, Lock
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, from_json
 
 from act2see.dialects import dialect_of
+from act2see.files import add_line, locked
+from act2see.plain import mended, printable
+from act2see.policies.batch import ask_in_batches, request_id
+from act2see.policies.client import each, without_key
 from act2see.policies.model_name import ServedModelError, same_model
-from act2see.policies.wire import BatchError, Connection, Heard, Said, hear
+from act2see.policies.wire import (
+    LASTING,
+    PAID,
+    BatchError,
+    Connection,
+    Heard,
+    Said,
+    ServerError,
+    hear,
+    kind_of,
+)
 from act2see.trace import Reply, Step, Trace
 
 IMAGE_TOKENS = 2_000  # the estimate for a frame until the server has counted it
 BATCH_SHARE = 0.5  # of the price, with Google as with OpenAI
+ABSURD = 50  # times the most that a request may take: no count that can be true
 CHARS_PER_TOKEN = 8  # a reply with more characters has ignored its limit of tokens
 
 
@@ -122,12 +139,47 @@ class Teacher:
         told += [" (told human reasoning)"] * self.human_reasoning
         self.name = self.model + "".join(told)  # files are found by it
         self.stranger = ""  # a model that answered and was not asked for
+        self.replies: dict[str, str] = {}  # request -> body, of dialogues that have not ended
+        self.journal: BinaryIO | None = None  # where they are kept
+        self.writing = Lock()
+        self.lost = False  # whether a dialogue failed, and its replies are still of use
         self.key = secret(self.key_name)
         if not self.key and not self.base_url:
             raise ValueError(f"{self.key_name} is neither in the environment nor a Colab secret")
         self.connection = self.connect(self, self.key or "none")
         if self.batch:
             self.account.price_share = BATCH_SHARE
+
+    @property
+    def setting(self) -> str:
+        """What shapes its answers, besides its name and what it is told."""
+        # Not the port: the same server is at another one tomorrow.
+        host = urlsplit(self.base_url).hostname or "its maker's server"
+        more = f", {json.dumps(self.request, sort_keys=True, default=str)}" if self.request else ""
+        return f"{self.limits.reply_tokens} tokens a turn, {host}{more}"
+
+    @contextmanager
+    def keeping(self, path: Path) -> Iterator[None]:
+        """A context in which good replies are kept in a file as they come, and not paid for twice.
+
+        The file goes with the context, unless a dialogue failed or was interrupted: then the next
+        run finds in it what was said before. Batches have a file of their own.
+        """
+        with locked(path) as file:
+            file.seek(0)
+            for row in file:
+                with suppress(ValueError, KeyError, TypeError):
+                    fields = from_json(row)
+                    self.replies[fields["request"]] = fields["body"]
+            self.journal = file
+            self.lost = False
+            try:
+                yield
+                if not self.lost:
+                    file.truncate(0)
+            finally:
+                self.journal = None
+                self.replies = {}
 
     def instruction(self, trace: Trace) -> str:
         """What the server is told first about a trace."""
@@ -151,12 +203,9 @@ class Teacher:
             rule = "ask for that one, or name it in allow_model"
             raise ServedModelError(f"model is {self.model!r}, but {model!r} answered; {rule}")
         if self.batch:
-            from act2see.policies.batch import ask_in_batches
-
             heard = ask_in_batches(self, traces, last)
         else:
-            with ThreadPoolExecutor(self.limits.concurrency) as pool:
-                heard = list(pool.map(partial(self._ask, last=last), traces))
+            heard = each(partial(self._ask, last=last), traces, self.limits.concurrency)
         pairs = zip(traces, heard, strict=True)
         return [one and self._take(trace, one) for trace, one in pairs]
 
@@ -171,8 +220,10 @@ class Teacher:
             return None
         names = filter(None, (*trace.served.split(", "), heard.served))
         trace.served = ", ".join(dict.fromkeys(names))
-        reason = heard.failed.replace(self.key, "[key]") if self.key else heard.failed
-        trace.failed = " ".join(reason.split())[:500].encode(errors="replace").decode()
+        reason, bracket, kind = heard.failed.rpartition(" [")
+        reason = " ".join(without_key(reason, self.key).split())[:420]
+        trace.failed = mended(printable(reason + bracket + kind))
+        self.lost = self.lost or bool(trace.failed)
         return heard.reply
 
     def most(self, trace: Trace) -> tuple[int, int]:
@@ -182,10 +233,30 @@ class Teacher:
         return most_in, self.limits.reply_tokens
 
     def _ask(self, trace: Trace, last: bool) -> Heard:
+        line = self.connection.line(trace, last)
+        name = request_id(line, trace)
+        read = self.connection.read
+        if name in self.replies:
+            return self.settle(trace, lambda: read(self.replies[name], trace), None)
         most = self.most(trace)
         if reason := self.account.reserve(*most):
-            return Heard(Reply(), f"not asked: {reason}")
-        return self.settle(trace, partial(self.connection.ask, trace, last), most)
+            return Heard(Reply(), f"not asked: {reason} [{LASTING}]")
+        bodies: list[str] = []
+
+        def get() -> Said:
+            bodies.append(self.connection.ask(line))
+            return read(bodies[0], trace)
+
+        heard = self.settle(trace, get, most)
+        if not heard.failed and self.accepts(heard.served):
+            self._keep(name, bodies[0])
+        return heard
+
+    def _keep(self, name: str, body: str) -> None:
+        with self.writing:
+            if self.journal:
+                self.replies[name] = body
+                add_line(self.journal, json.dumps({"request": name, "body": body}).encode())
 
     def settle(self, trace: Trace, get: Callable[[], Said], most: tuple[int, int] | None) -> Heard:
         """What came of a request: what `get` brings or raises, once the account is charged for it.
@@ -196,19 +267,31 @@ class Teacher:
         used = (0, 0)
         try:
             said = get()
-            used = said.usage or most
+            used = _counted(said.usage, most)
             heard = hear(said, trace)
             words = _words(heard.reply)
             for step in (Step(kind="think", text=words + heard.served), *heard.reply.calls):
                 step.model_dump_json()  # half a character cannot be written down
         except (*self.connection.errors, PydanticSerializationError, BatchError) as error:
-            return Heard(Reply(), f"{type(error).__name__}: {error}")
+            return Heard(Reply(), f"{type(error).__name__}: {error} [{kind_of(error)}]")
+        except ServerError as error:
+            return Heard(Reply(), f"{error} [{kind_of(error)}]")
         finally:
             if most:
                 self.account.add(-1, used[0] - most[0], used[1] - most[1])
         if len(words) > limit and not heard.failed:
-            heard.failed = f"the reply has {len(words)} characters; the limit is {limit}"
+            size = f"the reply has {len(words)} characters; the limit is {limit}"
+            heard.failed = f"{size} [{PAID}]"
         return Heard(Reply(words), heard.failed, heard.served) if heard.failed else heard
+
+
+def _counted(usage: Any, most: tuple[int, int] | None) -> tuple[int, int]:
+    """The tokens that a server counted; the most there may be where that cannot be true."""
+    if not most:
+        return (0, 0)
+    pairs = zip(usage or (), most, strict=False)
+    sane = [type(n) is int and 0 <= n <= ABSURD * limit for n, limit in pairs]
+    return tuple(usage) if sane == [True, True] else most
 
 
 def _words(reply: Reply) -> str:

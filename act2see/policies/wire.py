@@ -52,19 +52,51 @@ class BatchError(Exception):
     """A request of a batch brought nothing; the message says why."""
 
 
+class ServerError(Exception):
+    """A reply of status 200 that holds an error instead of a turn; `code` is its own, if told."""
+
+    def __init__(self, error: Any):
+        fields = error if isinstance(error, dict) else {}
+        self.code = fields.get("code")
+        words = fields.get("message") or error
+        super().__init__(f"the server said 200 and sent an error: {words}")
+
+
+PASSING = "passing: run again later"
+LASTING = "lasting: correct key, model, address or question first"
+PAID = "paid: it may answer when it is asked again"
+PASSING_CODES = (408, 409, 425, 429)
+EMPTY = "QUOTA_EXCEEDED", "insufficient_quota"  # 429 for an account that has nothing left
+
+
+def kind_of(error: Exception) -> str:
+    """Whether the failure that a client raised passes or lasts; what is paid for raises nothing."""
+    own = getattr(error, "code", None)
+    code = getattr(error, "status_code", None) or own
+    if any(word in f"{own} {error}" for word in EMPTY):
+        return LASTING
+    if isinstance(code, str) and not code.isdigit():
+        return PASSING
+    if code:
+        return PASSING if int(code) in PASSING_CODES or int(code) >= 500 else LASTING
+    # Without a code there was no reply, unless there was one that is none of the protocol.
+    return LASTING if isinstance(error, ValueError) else PASSING
+
+
 @dataclass(frozen=True)
 class Connection:
     """A server, as a teacher uses it.
 
-    ask: the next turn of a trace, and whether an answer is due. errors: what any of these raise.
-    line: the request for that turn, as JSON. submit: lines by id -> the batch's name. fetch: of a
-    batch by its name and ids, the bodies of the replies by id, or None while it runs; "" has what
-    went wrong with all. read: a body, as what was said about a trace. batch_bytes: of a batch.
+    line: the request for the next turn of a trace, and whether an answer is due, as JSON. ask: a
+    line -> the body of its reply. errors: what any of these raise. submit: lines by id -> the
+    batch's name. fetch: of a batch by its name and ids, the bodies of the replies by id, or None
+    while it runs; "" has what went wrong with all. read: a body, as what was said about a trace.
+    batch_bytes: of a batch.
     """
 
-    ask: Callable[[Trace, bool], Said]
-    errors: tuple[type[Exception], ...]
     line: Callable[[Trace, bool], str]
+    ask: Callable[[str], str]
+    errors: tuple[type[Exception], ...]
     submit: Callable[[dict[str, str]], str]
     fetch: Callable[[str, list[str]], dict[str, str | BatchError] | None]
     read: Callable[[str, Trace], Said]
@@ -76,7 +108,8 @@ def hear(said: Said, trace: Trace) -> Heard:
     dialect = dialect_of(trace)
     reply = _in_text(said, dialect) if dialect.stops else _beside_calls(said, trace.question)
     empty = not (said.thinking or said.text or said.calls or said.truncated)
-    return Heard(reply, said.refused or "the reply is empty" * empty, said.served)
+    reason = said.refused or "the reply is empty: the model stopped without a word" * empty
+    return Heard(reply, reason and f"{reason} [{PAID}]", said.served)
 
 
 def _beside_calls(said: Said, question: Question) -> Reply:
