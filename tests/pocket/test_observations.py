@@ -32,7 +32,7 @@ def test_a_false_observation_is_found_and_leads_elsewhere(tmp_path):
 
     moments = [t for t in chains(tmp_path) if t.question.family == "moment"]
     colours = [t for t in moments if "colour" in t.question.text and reasoned(t)]
-    assert len(colours) > 3
+    assert len(colours) > 1
     assert not any(observed(rewritten(t, other)) for t in colours)
     assert not any(reasoned(rewritten(t, other)) for t in colours)
 
