@@ -3,7 +3,7 @@
 Works on a profile and the config of a Qwen3-VL, whose weights are counted on the meta device. Knows
 nothing of what runs. What autograd keeps of a token was read off its saved tensors in bfloat16
 (tests/test_gpu_memory.py does so again); allocator, CUDA context and fragments are an allowance.
-Ranker and generator come on top. All of it is our choice.
+What a profile's tools look with is a number of the profile. All of it is our choice.
 """
 
 import torch
@@ -24,7 +24,7 @@ from act2see.student import locate
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 HALF_BYTES = 2
 TRAINED_BYTES = 16  # a trained weight is float32, with gradient and two moments
-LOGIT_BYTES = 10  # in 16 bits, in 32, and its gradient
+LOGIT_BYTES = 12  # in 16 bits and in 32, and the gradients of both
 PROMPT_TOKENS = 500
 LOOK_FRAMES = 64  # that the vision tower sees at a time
 OVERHEAD_GB = 0.8
@@ -52,6 +52,8 @@ def memory_plan(
     dialogue = opening + (profile.budget.max_calls + 1) * profile.reply_tokens
     fed = min(FED_TOKENS, dialogue * dialogues)
     wide = 3 * text.intermediate_size + 4 * text.hidden_size
+    # Keys and values of a layer, repeated for its queries, and in training their gradients.
+    repeated = 2 * HALF_BYTES * text.num_attention_heads * text.head_dim
     parts = {
         "weights": (base, base),
         "adapter": (TRAINED_BYTES * adapter, HALF_BYTES * 2 * adapter),
@@ -64,7 +66,9 @@ def memory_plan(
             LOGIT_BYTES * rows * label_tokens * text.vocab_size,
             6 * dialogues * text.vocab_size,
         ),
+        "attention": (2 * repeated * rows * (opening + label_tokens), repeated * dialogue),
         "cache": (0, cache_bytes(text, dialogue, dialogues, cache_gb)),
+        "tools": (0, profile.tools_gb * 1e9),
     }
     plan = DataFrame(parts, index=["training", "answering"]).T / 1e9
     plan.loc["overhead"] = OVERHEAD_GB

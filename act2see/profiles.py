@@ -50,6 +50,7 @@ class Profile:
     top_p: float = 1.0
     top_k: int = 0
     memory_gb: float = 8.0  # to train and answer in
+    tools_gb: float = 0.0  # of it, what the tools look with while the student answers
 
     def speech(self, seed: int = 0) -> dict[str, int | float | str]:
         """How the student speaks: what its policy takes, local or served."""
@@ -136,12 +137,14 @@ T4 = Profile(
     source="minerva",
     benchmark="video_mme",
     # Greedy, a Thinking student repeats itself; its makers recommend these, and up to 40,960 tokens
-    # a turn. So many fit beside the cache of four dialogues.
+    # a turn. As many as fit: a dialogue of four turns, all at their limit, takes 5 GB.
     reply_tokens=8192,
     temperature=0.6,
     top_p=0.95,
     top_k=20,
     memory_gb=15.0,
+    # SigLIP 2 in 32 bits; of the pipeline, the part that works, its U-Net in 16.
+    tools_gb=1.5 + 1.8,
 )
 LARGE = replace(
     T4,
@@ -162,8 +165,9 @@ LARGE = replace(
             max_side_px=448,
         ),
     ),
-    reply_tokens=16_384,
     memory_gb=80.0,
+    # Of FLUX.2-klein, 4 billion weights work at a time; below 40 GB they are in NF4, and take 2.5.
+    tools_gb=1.5 + 8.0,
 )
 # Over a wire: a chat server with vision and tools, or the tuned student behind vLLM or SGLang,
 # which take no two frames as one picture. Nothing but the video is read here.
@@ -172,6 +176,7 @@ SERVED = replace(
     name="served",
     budget=replace(T4.budget, overview_as_video=False, max_side_px=448),
     tools=(replace(T4.tools[0], ranker="", max_side_px=448),),
+    tools_gb=0.0,
 )
 PAPER = replace(
     LARGE,
@@ -193,6 +198,8 @@ PAPER = replace(
     system=TAGS_STUDENT,
     retries=2,
     reply_tokens=32_768,
+    # BLIP-2's 1.2 billion weights, and T5-XXL, the largest part of the pipeline, in 16 bits.
+    tools_gb=2.4 + 9.6,
 )
 _ALL = (POCKET, IMAGINE, PAPER_POCKET, T4, SERVED, LARGE, PAPER)
 PROFILES = {profile.name: profile for profile in _ALL}
