@@ -140,6 +140,7 @@ def each(ask: Callable[[Item], Result], items: Iterable[Item], threads: int) -> 
                 try:
                     future.set_result(ask(item))
                 except BaseException as error:
+                    stopped.set()  # those before it are under way, those after it are not wanted
                     future.set_exception(error)
 
     for _ in range(min(threads, len(jobs))):
