@@ -2,7 +2,9 @@
 
 Works on traces; over the wire go the dialect's messages in that protocol's words. Knows nothing of
 tools or questions. Frames that a tool returned follow its text in a user's message, the form that
-every server takes: our choice.
+every server takes: our choice. vLLM has to be told how its model writes: for Qwen3-VL-Thinking
+`--enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser qwen3`; SGLang the same by
+`--tool-call-parser qwen25 --reasoning-parser qwen3`, llama.cpp by `--jinja`.
 """
 
 import json
@@ -177,7 +179,11 @@ def wire(trace: Trace, system: str, last: bool = False) -> list[dict[str, Any]]:
                 answered += 1
             frames += map(_part, answer.parts)
         if frames:
-            messages.append({"role": "user", "content": frames})
+            # A template of Qwen's drops every thought before a user's message, unless it is one
+            # tool response from end to end. In tags, the dialect frames them itself.
+            ends = () if dialect.stops else ("<tool_response>\n", "\n</tool_response>")
+            tags = [{"type": "text", "text": end} for end in ends]
+            messages.append({"role": "user", "content": [*tags[:1], *frames, *tags[1:]]})
     if last:
         messages.append({"role": "user", "content": dialect.answer_now})
     return messages

@@ -9,13 +9,14 @@ from act2see.dialects.calls import CALLS
 from act2see.dialects.tags import TAGS
 from act2see.interleave import Budget, collect, interleave
 from act2see.policies.model_name import ServedModelError
-from act2see.policies.openai import ask_judge, openai_teacher, read_completion
+from act2see.policies.openai import ask_judge, openai_teacher, read_completion, wire
 from act2see.policies.teacher import Account, Limits
 from act2see.policies.wire import hear
 from act2see.store import read_traces
 from act2see.tools.retrieve import RetrieveFrames
-from act2see.trace import Question, Trace
+from act2see.trace import Question, Step, Trace
 from tests.dialects.test_tags import Retrieve
+from tests.templates import thinking
 
 ONCE = Limits(retries=0, timeout_s=20)
 LOOK = '{"start_s": 1, "end_s": 3}'
@@ -100,7 +101,23 @@ def test_a_call_that_is_not_json_is_data_and_told_so(serve, questions, key):
     assert '{"start_s": 1,' in trace.calls()[0].text and trace.letter() == "A"
     asked, told, shown = bodies[1]["messages"][2:]
     assert len(asked["tool_calls"]) == 1 and told["content"] == "5 frames follow."
-    assert shown["content"][0]["text"].startswith("the call is not JSON")
+    assert shown["content"][1]["text"].startswith("the call is not JSON")
+
+
+def test_frames_as_a_users_message_do_not_cost_a_qwen_its_thoughts(traces):
+    trace = next(t for t in traces if len(t.calls()) == 1).model_copy(deep=True)
+    trace.steps = trace.steps[:3] + trace.steps  # two turns that look, and one that answers
+    trace.steps[0] = Step(kind="think", text="first of all.")
+    messages = [dict(m) for m in wire(trace, "be brief")]
+    for message in messages:
+        if message["role"] == "assistant":
+            thought, _, words = message["content"].partition("</think>")
+            message["reasoning_content"] = thought.removeprefix("<think>")
+            message["content"] = words
+            message["tool_calls"] = []
+    text = thinking(messages)
+    thoughts = [s.text for s in trace.steps if s.kind == "think"]
+    assert len(thoughts) > 2 and all(thought in text for thought in thoughts)
 
 
 def heard(content, **message):
