@@ -38,7 +38,7 @@ from act2see.interleave import Budget, interleave
 from act2see.policies.last_evidence import LastEvidence, last_evidence
 from act2see.policies.qwen import QwenPolicy
 from act2see.recipe import Recipe
-from act2see.rewards import Reward, valid_calls
+from act2see.rewards import Reward, facts
 from act2see.store import write_text, write_traces
 from act2see.student import ADAPTER, fingerprint, load_processor, load_student, unwrapped
 from act2see.tools.tool import Tool
@@ -193,15 +193,15 @@ class GroupTrainer(TraceTrainer):
         """Hold the dialogues of a round, and lay out what is to be learned from them."""
         self.model.eval()
         traces = self.rollouts(number)
-        rewards = torch.tensor([[self.task.reward(t) for t in group] for group in traces])
-        weights = advantages(rewards)
+        rewards = [[self.task.reward(trace) for trace in group] for group in traces]
+        weights = advantages(torch.tensor(rewards))
         self.facts = facts(traces, rewards)
         if number % self.groups.save_every == 0:
             file = Path(self.args.output_dir) / "rollouts" / f"{number:04}.jsonl"
             file.unlink(missing_ok=True)
             write_traces(file, [trace for group in traces for trace in group])
         examples = self.examples(traces, weights)
-        self.facts["tokens"] = sum(e["count"] for e in examples) / rewards.numel()
+        self.facts["tokens"] = sum(e["count"] for e in examples) / sum(map(len, rewards))
         self.parts = self.lay_out(examples)
         self.old = {}
         if self.groups.kl:
@@ -292,22 +292,6 @@ class GroupTrainer(TraceTrainer):
         for name, values in numbers.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(values.sum()) / inputs["of"]
         return losses.sum() / inputs["of"]
-
-
-def facts(traces: list[list[Trace]], rewards: torch.Tensor) -> dict[str, float]:
-    """What a round was like, per dialogue: its reward, and what was called and answered."""
-    every = [trace for group in traces for trace in group]
-    calls = sum(len(trace.calls()) for trace in every)
-    count = len(every)
-    return {
-        "reward": float(rewards.mean()),
-        "right": sum(trace.correct() for trace in every) / count,
-        "calls": calls / count,
-        "callers": sum(bool(trace.calls()) for trace in every) / count,
-        "valid_calls": sum(map(valid_calls, every)) / count,
-        "forced": sum(trace.forced for trace in every) / count,
-        "mixed_groups": float((rewards.std(1) > 1e-6).float().mean()),
-    }
 
 
 def reinforce(

@@ -5,7 +5,7 @@ beyond the trace, a judge or what a question gains by looking, is handed in. Eac
 the work that it names; what is not public there, every `weight` among it, is our choice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
@@ -79,3 +79,19 @@ class ChainReward:
         """What the trace earns."""
         grounded = 1 + self.observed(trace) + self.reasoned(trace)
         return accuracy(trace) * grounded + self.weight * form(trace)
+
+
+def facts(traces: list[list[Trace]], rewards: Sequence[Sequence[float]]) -> dict[str, float]:
+    """What a round was like, per dialogue: its reward, and what was called and answered."""
+    every = [trace for group in traces for trace in group]
+    calls = sum(len(trace.calls()) for trace in every)
+    count = len(every)
+    return {
+        "reward": sum(map(sum, rewards)) / count,
+        "right": sum(trace.correct() for trace in every) / count,
+        "calls": calls / count,
+        "callers": sum(bool(trace.calls()) for trace in every) / count,
+        "valid_calls": sum(map(valid_calls, every)) / count,
+        "forced": sum(trace.forced for trace in every) / count,
+        "mixed_groups": sum(len({*row}) > 1 for row in rewards) / len(rewards),
+    }

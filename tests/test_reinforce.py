@@ -19,7 +19,6 @@ from act2see.reinforce import (
     GroupTrainer,
     Task,
     advantages,
-    facts,
     reinforce,
     settings,
     starting_model,
@@ -167,12 +166,6 @@ def test_what_is_out_of_sight_is_not_encoded_and_each_token_is_learned_once(proc
     frames = [len(step.frames) for step in trace.steps if step.kind == "evidence"]
     assert [len(part.images) - len(trace.overview) for part in parts] == [0, *frames]
     assert GONE in processor.tokenizer.decode(parts[-1].ids)
-
-
-def test_facts_count_per_dialogue(traces):
-    numbers = facts([traces[:2], traces[2:4]], torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
-    assert numbers["reward"] == 0.75 and numbers["mixed_groups"] == 0.5
-    assert numbers["calls"] == sum(len(t.calls()) for t in traces[:4]) / 4
 
 
 def test_no_questions_and_groups_of_one_are_refused(tmp_path):

@@ -2,7 +2,7 @@ from math import exp
 
 import pytest
 
-from act2see.rewards import ChainReward, LookReward, framemind, naive, valid_calls
+from act2see.rewards import ChainReward, LookReward, facts, framemind, naive, valid_calls
 from act2see.trace import Frame, Question, Step, Trace
 
 
@@ -50,3 +50,11 @@ def test_rewatch_multiplies_what_the_chain_earns_by_the_answer():
     reward = ChainReward(lambda t: 0.5, lambda t: 1.0)
     assert reward(trace()) == 1 * (1 + 0.5 + 1.0) + 0.5
     assert reward(trace("B")) == 0.5
+
+
+def test_facts_are_per_dialogue():
+    groups = [[trace(calls=2, failed=1), trace("B")], [trace(), trace()]]
+    numbers = facts(groups, [[1.0, 0.0], [1.0, 1.0]])
+    assert numbers["reward"] == numbers["right"] == 0.75
+    assert (numbers["calls"], numbers["valid_calls"], numbers["callers"]) == (0.5, 0.25, 0.25)
+    assert numbers["mixed_groups"] == 0.5 and numbers["forced"] == 0

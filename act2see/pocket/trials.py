@@ -49,7 +49,7 @@ NUMBERS = {
     "lessons": (600, "questions of the teacher, before filtering"),
     "passes": (600, "traces seen in fine-tuning"),
     "asked": (240, "questions to reinforce on"),
-    "steps": (40, "of reinforcement"),
+    "steps": (30, "of reinforcement"),
     "tested": (300, "fresh questions"),
 }
 
@@ -162,7 +162,7 @@ class Trials:
         # Colder than 1: the base has never read some words of its tools' names, and as their rows
         # of its head are small, they are never likely, however long one trains.
         groups = Groups(questions=4, size=8, steps=self.steps, temperature=0.4)
-        recipe = replace(POCKET.recipe, learning_rate=3e-4, seed=seed)
+        recipe = replace(POCKET.recipe, learning_rate=5e-4, seed=seed)
         folder = self.student(arm, seed)
         adapter = self.start(arm, seed)
         reinforce(task, POCKET.student, folder, recipe, groups, adapter, four_bit=False)
@@ -262,7 +262,6 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--arms", nargs="*", default=[], help="only these")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="one core each")
-    parser.add_argument("--starts", action="store_true", help="no further than fine-tuning")
     for name, (default, meaning) in NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
     options = parser.parse_args(words)
@@ -278,14 +277,13 @@ def main(words: list[str] | None = None) -> None:
     # Spawned: a forked process may hang on a lock of torch's threads, which stay in its parent.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, context, initializer=settle) as pool:
-        run_all(trials, arms, options.seeds, options.starts, pool, note)
+        run_all(trials, arms, options.seeds, pool, note)
 
 
 def run_all(
     trials: Trials,
     arms: Sequence[Arm],
     seeds: int,
-    starts_only: bool,
     pool: ProcessPoolExecutor,
     note: Callable[[str], None],
 ) -> None:
@@ -299,16 +297,21 @@ def run_all(
             write_traces(partial_file, trials.lesson(start))
             partial_file.rename(file)
     note("lessons")
-    pairs = [(start, seed) for start in sorted(starts) for seed in range(seeds)]
-    list(pool.map(trials.imitate, *zip(*pairs, strict=True))) if pairs else None
-    note("starts")
-    if starts_only:
-        return
     # The clips are drawn before two processes want the same ones.
     trials.questions("train", 1, trials.asked)
     trials.questions("test", 0, trials.tested)
+    pairs = [(start, seed) for start in sorted(starts) for seed in range(seeds)]
+    taught = {pool.submit(trials.imitate, *pair): pair for pair in pairs}
     jobs = {trials.name(arm, seed): (arm, seed) for arm in arms for seed in range(seeds)}
-    for job in as_completed([pool.submit(trials.run, *pair) for pair in jobs.values()]):
+    ready = [
+        pool.submit(trials.run, *pair) for pair in jobs.values() if pair[0].start not in starts
+    ]
+    for done in as_completed(taught):
+        done.result()
+        note(f"start {taught[done]}")
+        following = [(a, s) for a, s in jobs.values() if (a.start, s) == taught[done]]
+        ready += [pool.submit(trials.run, *pair) for pair in following]
+    for job in as_completed(ready):
         note(job.result())
     for name, table in (
         ("reinforcement.csv", results(trials, arms, seeds)),
