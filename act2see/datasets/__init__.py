@@ -30,6 +30,7 @@ says how: callers read the fields and compare no names.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -48,7 +49,7 @@ from act2see.datasets import (
     vitib,
 )
 from act2see.datasets.choices import Judge
-from act2see.datasets.records import Loaded, find_videos, item, read_records
+from act2see.datasets.records import Loaded, Wanted, find_videos, item, read_records
 from act2see.pocket.questions import FAMILIES, pocket_questions
 from act2see.trace import Question, Trace
 
@@ -57,11 +58,14 @@ __all__ = [
     "Dataset",
     "Judge",
     "Loaded",
+    "Wanted",
+    "check_source",
     "find_videos",
     "load_questions",
     "read_records",
 ]
 
+RECORDS = (".json", ".jsonl", ".csv", ".parquet")  # endings of files of them
 # By video, so that no clip of the test was seen in training.
 TENTHS = {"validation": {0}, "test": {1}, "train": set(range(2, 10))}
 
@@ -70,7 +74,8 @@ TENTHS = {"validation": {0}, "test": {1}, "train": set(range(2, 10))}
 class Dataset:
     """One data set, as functions and facts. It has `load` or `draw`.
 
-    load: (file of records, folder of videos, **options) -> `Loaded`, with every question.
+    load: (file of records, folder of videos, **options) -> `Loaded`, with every question; one that
+        takes `wanted` and hands it to `read_records` and `find_videos` opens fewer files.
     draw: (split, seed, count, folder, families=…) -> questions about clips that it simulates and
         writes into the folder. Their letters are balanced, and `truth` knows the scene.
     score: (system, traces, protocol) -> table like that of `choices.scores`, by the official
@@ -79,7 +84,8 @@ class Dataset:
     score_steps: (traces, judge) -> means over the steps of the reasoning, n among them.
     follow_up: traces -> the questions that come after them, about what was answered.
     trains: it has a training split, for notebooks 01 to 03; a benchmark is for testing only.
-    terms: why training on it needs `may_train`; "" where anybody may.
+    terms: why training on it needs `may_train`; "" where anybody may. Whoever does not state the
+        right has no training split to keep apart: the test is the whole set.
     families: names that `draw` takes as `families`; published records are as they are.
     controls: families that the overview answers, where a call is waste.
     """
@@ -139,7 +145,12 @@ DATASETS: dict[str, Dataset] = {
         trains=True,
         terms=causalvqa.TERMS,
     ),
-    "social_genome": Dataset("Social Genome", social_genome.load, trains=True),
+    "social_genome": Dataset(
+        "Social Genome",
+        social_genome.load,
+        trains=True,
+        terms=social_genome.TERMS,
+    ),
     "video_mme": Dataset("Video-MME", video_mme.load, score=video_mme.scores),
     "videoespresso": Dataset("VideoEspresso", videoespresso.load),
     "vitib": Dataset("ViTIB", vitib.load, score=vitib.scores),
@@ -167,21 +178,25 @@ def load_questions(
     place: str | Path,
     may_train: bool = False,
     families: Sequence[str] = (),
+    videos: str | Path = "",
+    leave_out: bool = False,
     **options: Any,
 ) -> Loaded:
     """At most `count` questions of a split, drawn with `seed`, and the videos that are missing.
 
-    place: the file of published records, videos next to it, or the folder that a simulated world
-    draws its clips into. may_train: your statement that you hold the right to train on a set whose
-    terms do not give it to everybody. families: of a set that can be asked for some of its own;
-    () for its default. options: of its `load` or `draw`.
+    place: the file of published records, or a folder that holds one such file; or the folder that a
+    simulated world draws its clips into. may_train: your statement that you hold the right to train
+    on a set whose terms do not give it to everybody. families: of a set that can be asked for some
+    of its own; () for its default. videos: their folder, "" for that of `place`. leave_out: a
+    wrong record does not end the load; it is listed among what is missing. options: of its `load`
+    or `draw`; those that are "" are left out.
 
     A larger `count` only adds to the questions. Raises ValueError for an unknown source, split or
     family, for a benchmark to train on or a right that is not stated, and FileNotFoundError where
     there are no records.
     """
-    place = Path(place)
-    dataset = _dataset(source, split, may_train)
+    dataset = check_source(source, split, place, may_train)
+    options = {name: value for name, value in options.items() if value != ""}
     # A profile's families are those of its own world, and published records go without.
     if families and dataset.families:
         if unknown := [family for family in families if family not in dataset.families]:
@@ -189,17 +204,45 @@ def load_questions(
             raise ValueError(f"family is {unknown[0]!r}; it must be one of: {known}")
         options["families"] = families
     if dataset.draw:
-        return Loaded(dataset.draw(split, seed, count, place, **options), {})
-    if not place.is_file():
-        raise FileNotFoundError(
-            f"{place} is not a file; it must hold the records of {dataset.title}"
-        )
-    questions, missing = dataset.load(place, place.parent, **options)
-    if dataset.trains:
-        questions = [q for q in questions if tenth(q) in TENTHS[split]]
-    # By hash, not by shuffle: where a missing video turns up, the other questions stay in order.
-    questions = sorted(questions, key=lambda q: crc32(f"{seed} {item(q)}".encode()))
-    return Loaded(questions[:count], missing)
+        return Loaded(dataset.draw(split, seed, count, Path(place), **options), {})
+    tenths = TENTHS[split] if dataset.trains and (may_train or not dataset.terms) else range(10)
+
+    def order(questions: list[Question]) -> list[Question]:
+        asked = [q for q in questions if tenth(q) in tenths]
+        # By hash, not by shuffle: where a missing video turns up, the others stay in order.
+        return sorted(asked, key=lambda q: crc32(f"{seed} {item(q)}".encode()))
+
+    # Drawn first, opened then: there are 900 videos for eight questions.
+    if "wanted" in signature(dataset.load).parameters:
+        options["wanted"] = Wanted(order, count, {} if leave_out else None)
+    file = _records_file(Path(place), dataset.title)
+    folder = Path(videos or (place if Path(place).is_dir() else file.parent))
+    questions, missing = dataset.load(file, folder, **options)
+    return Loaded(order(questions)[:count], missing)
+
+
+def check_source(
+    source: str, split: str, place: str | Path = "", may_train: bool = False
+) -> Dataset:
+    """The data set, if this split of it may be asked and its records are there.
+
+    A notebook calls it before it does anything: raises as `load_questions`, without reading.
+    """
+    dataset = _dataset(source, split, may_train)
+    if dataset.load:
+        _records_file(Path(place), dataset.title)
+    return dataset
+
+
+def _records_file(place: Path, title: str) -> Path:
+    """The file of records: the place itself, or the only one that the folder holds."""
+    if place.is_file():
+        return place
+    inside = sorted(path for path in place.rglob("*") if path.suffix in RECORDS)
+    if len(inside) == 1:
+        return inside[0]
+    found = f"; {len(inside)} are in it: {', '.join(p.name for p in inside[:5])}" if inside else ""
+    raise FileNotFoundError(f"{place} is not a file; it must hold the records of {title}{found}")
 
 
 def tenth(question: Question) -> int:
@@ -219,6 +262,6 @@ def _dataset(source: str, split: str, may_train: bool) -> Dataset:
     if dataset.terms and not testing and not may_train:
         raise ValueError(
             f"may_train is False; {dataset.terms}, so it must be True to load {split} questions: "
-            "set may_train=True if you hold the right to train on them"
+            "set may_train=True if you hold the right and what it takes"
         )
     return dataset

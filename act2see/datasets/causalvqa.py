@@ -13,7 +13,15 @@ from pandas import DataFrame
 from pydantic import BaseModel, ValidationInfo, field_validator
 
 from act2see.datasets.choices import Verdict, Verdicts, mean_of_families, score_table, verdicts
-from act2see.datasets.records import Loaded, Text, find_videos, item, read_records
+from act2see.datasets.records import (
+    EVERYTHING,
+    Loaded,
+    Text,
+    Wanted,
+    find_videos,
+    item,
+    read_records,
+)
 from act2see.trace import Question, Trace
 
 TERMS = "the terms of CausalVQA allow evaluation only"
@@ -59,13 +67,13 @@ class Record(BaseModel):
         return number
 
 
-def load(path: str | Path, folder: str | Path) -> Loaded:
+def load(path: str | Path, folder: str | Path, wanted: Wanted = EVERYTHING) -> Loaded:
     """Two questions per record, ids ending in /1 and /2, by `family` type and difficulty.
 
     Raises ValueError for a wrong record.
     """
     questions = []
-    for row, record in read_records(path, Record, "qid"):
+    for row, record in read_records(path, Record, "qid", wanted):
         for order in (1, 2):
             options = options_of(getattr(record, f"choices{order}"))
             number = getattr(record, f"correct{order}")
@@ -81,7 +89,7 @@ def load(path: str | Path, folder: str | Path) -> Loaded:
                     truth=row,
                 )
             )
-    return find_videos(questions, folder)
+    return find_videos(questions, folder, wanted)
 
 
 def options_of(choices: str) -> dict[str, str]:

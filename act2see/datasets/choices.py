@@ -43,6 +43,19 @@ def option_text(option: str, index: int) -> str:
     return re.sub(rf"^\s*(?:\({letter}\)|{letter}\))\s*[:.]?|^\s*{letter}[:.]", "", option).strip()
 
 
+def unlettered(options: Sequence[str]) -> list[str]:
+    """The options without their own letters and in the order of these; as they are if one has none.
+
+    >>> unlettered(["B. blue", "A. red"]), unlettered(["A. S. Byatt", "Ann"])
+    (['red', 'blue'], ['A. S. Byatt', 'Ann'])
+    """
+    form = re.compile(rf"\s*(?:\(([{LETTERS}])\)\s*[:.]?|([{LETTERS}])[.):])\s*(.*?)\s*", re.DOTALL)
+    found = [form.fullmatch(option) for option in options]
+    texts = {match[1] or match[2]: match[3] for match in found if match}
+    letters = LETTERS[: len(options)]
+    return [texts[letter] for letter in letters] if {*texts} == {*letters} else [*options]
+
+
 def shuffled(question: Question, seed: int) -> Question:
     """The question with its options in another order, the same for a seed and a question id.
 

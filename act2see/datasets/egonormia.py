@@ -19,7 +19,7 @@ from pandas import DataFrame
 from pydantic import AliasChoices, BaseModel, Field
 
 from act2see.datasets.choices import lenient_letter, original, strict_letter
-from act2see.datasets.records import Loaded, Text, find_videos, read_records
+from act2see.datasets.records import EVERYTHING, Loaded, Text, Wanted, find_videos, read_records
 from act2see.statistics import accuracy_interval, paired_gain
 from act2see.trace import LETTERS, Question, Trace
 
@@ -57,7 +57,9 @@ class Replies(NamedTuple):
     sensible: set[int] | None = None
 
 
-def load(path: str | Path, folder: str | Path, view: str = VIDEO) -> Loaded:
+def load(
+    path: str | Path, folder: str | Path, view: str = VIDEO, wanted: Wanted = EVERYTHING
+) -> Loaded:
     """The first of the three questions, for the action. Raises ValueError for a wrong record.
 
     view: the file that is seen, VIDEO or STRIP, in the item's folder in `folder` or its `video`.
@@ -73,9 +75,15 @@ def load(path: str | Path, folder: str | Path, view: str = VIDEO) -> Loaded:
             answer=record.correct,
             truth=row,
         )
-        for row, record in read_records(path, Record, "id")
+        for row, record in read_records(path, Record, "id", wanted)
     ]
-    return find_videos(questions, folder)
+    return find_videos(questions, folder, wanted, _of_another)
+
+
+def _of_another(question: Question) -> str:
+    # The files of all items have one name: only the folder tells whose one is.
+    own = Path(question.video).parent.name == question.truth["id"]
+    return "" if own else f"is not in the folder of the item {question.truth['id']}"
 
 
 def follow_up(traces: Sequence[Trace]) -> list[Question]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from act2see.datasets.records import Loaded, Text, find_videos, read_records
+from act2see.datasets.records import EVERYTHING, Loaded, Text, Wanted, find_videos, read_records
 from act2see.trace import Question
 
 
@@ -35,13 +35,13 @@ class Record(BaseModel):
     category: Any
 
 
-def load(path: str | Path, folder: str | Path) -> Loaded:
+def load(path: str | Path, folder: str | Path, wanted: Wanted = EVERYTHING) -> Loaded:
     """The questions with their human reasoning, by `family` the type of question.
 
     Raises ValueError for a wrong record.
     """
     questions = []
-    for row, record in read_records(path, Record, "key"):
+    for row, record in read_records(path, Record, "key", wanted):
         kinds = record.question_type
         questions.append(
             Question(
@@ -56,4 +56,4 @@ def load(path: str | Path, folder: str | Path) -> Loaded:
                 truth=row,
             )
         )
-    return find_videos(questions, folder)
+    return find_videos(questions, folder, wanted)

@@ -8,8 +8,10 @@ which no prompt shows. Our choice.
 import json
 import re
 import reprlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from json.decoder import WHITESPACE
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -17,8 +19,10 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 from tqdm import tqdm
 
+from act2see.datasets.lengths import length_s
+from act2see.datasets.places import locate
 from act2see.trace import Question
-from act2see.video import VideoError, probe
+from act2see.video import VideoError
 
 Text = Annotated[str, Field(min_length=1)]
 R = TypeVar("R", bound=BaseModel)
@@ -32,10 +36,28 @@ class Published(NamedTuple, Generic[R]):
 
 
 class Loaded(NamedTuple):
-    """The questions whose video can be read, and every other video with what is wrong with it."""
+    """The questions whose video can be read, and what is wrong with other videos and records.
+
+    Of videos that are there, those that were drawn are opened, and no others.
+    """
 
     questions: list[Question]
     missing: dict[str, str]
+
+
+class Wanted(NamedTuple):
+    """Which questions of a file are wanted, so that no video is opened for others.
+
+    order: all of them -> those that may be asked, the first first. count: at the most; None for
+    all. wrong: collects what is wrong with a record, by its place; None raises it instead.
+    """
+
+    order: Callable[[list[Question]], list[Question]] = list
+    count: int | None = None
+    wrong: dict[str, str] | None = None
+
+
+EVERYTHING = Wanted()
 
 
 def item(question: Question) -> str:
@@ -46,15 +68,23 @@ def item(question: Question) -> str:
     return question.id.rpartition("/")[0] or question.id
 
 
-def read_records(path: str | Path, kind: type[R], key: str = "") -> list[Published[R]]:
+def read_records(
+    path: str | Path,
+    kind: type[R],
+    key: str = "",
+    wanted: Wanted = EVERYTHING,
+    reshape: Callable[[list[Any]], list[Any]] = list,
+) -> list[Published[R]]:
     """Every record of a file, as it stands there and as a `kind`.
 
     A JSON file may hold a list, an object of objects, or one object a line.
-    key: the field that identifies a record, "" where none does.
-    Raises ValueError naming file, record and field where one is wrong, or two records have a key.
+    key: the field that identifies a record, "" where none does. reshape: the rows of another
+    published form -> those of a `kind`.
+    Raises ValueError naming file, record and field where one is wrong, or two records have a key;
+    where `wanted` collects what is wrong, only if no record is right.
     """
     try:
-        rows = _rows(Path(path))
+        rows = reshape(_rows(Path(path)))
     except (UnicodeError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path}: {error}; it must be UTF-8 text") from error
     if not rows:
@@ -62,35 +92,79 @@ def read_records(path: str | Path, kind: type[R], key: str = "") -> list[Publish
     published = []
     taken = set()
     for index, row in enumerate(rows):
-        where = f"{path}: record {index}"
-        if not isinstance(row, dict):
-            raise ValueError(f"{where} is {reprlib.repr(row)}; it must be an object with fields")
-        where += f" ({row.get(key)})" if key else ""
-        published.append(Published(row, _checked(row, kind, where)))
-        # A trace is found again by its question's id: two of one id would share an answer.
-        if key and row[key] in taken:
-            raise ValueError(f"{where}: {key}: an earlier record has it already; keep one of them")
+        try:
+            record = _checked(row, kind, f"{path}: record {index}", key)
+            # A trace is found again by its question's id: two of one id would share an answer.
+            if key and row[key] in taken:
+                where = f"{path}: record {index} ({row[key]}): {key}"
+                raise ValueError(f"{where}: an earlier record has it already; keep one of them")
+        except ValueError as error:
+            if wanted.wrong is None:
+                raise
+            wanted.wrong[f"record {index}"] = str(error)
+            continue
+        published.append(Published(row, record))
         taken.add(row.get(key))
+    if not published:
+        raise ValueError(next(iter(wanted.wrong.values())))
     return published
 
 
-def find_videos(questions: Sequence[Question], folder: str | Path) -> Loaded:
+def find_videos(
+    questions: Sequence[Question],
+    folder: str | Path,
+    wanted: Wanted = EVERYTHING,
+    differs: Callable[[Question], str] = lambda question: "",
+) -> Loaded:
     """The questions with the path of their video, so far a name in the folder, and its duration.
 
     A name may have folders of its own before it and another ending than the file.
+    differs: a question with its video's length -> why this is not the record's video, "" if it is.
     """
-    found = {}
-    missing = {}
-    names = dict.fromkeys(question.video for question in questions)
-    for name in tqdm(names, desc="videos", unit="video", leave=False):
-        path = _locate(Path(folder), Path(name))
+    names = list(dict.fromkeys(question.video for question in questions))
+    paths, missing = locate(names, Path(folder))
+    published = {str(path): name for name, path in paths.items()}
+    there = [q for q in questions if q.video in paths]
+    moved = [q.model_copy(update={"video": str(paths[q.video])}) for q in there]
+    kept: list[Question] = []
+    for question in tqdm(wanted.order(moved), desc="videos", unit="video", leave=False):
+        if len(kept) == wanted.count:
+            break
         # YouTube takes videos away, so no download is ever whole: the rest is still worth asking.
         try:
-            found[name] = {"video": str(path), "duration_s": probe(path).duration_s}
+            known = question.model_copy(update={"duration_s": length_s(Path(question.video))})
+            if reason := differs(known):
+                raise VideoError(f"{question.video}: {reason}")
+            kept.append(known)
         except VideoError as error:
-            missing[name] = str(error)
-    kept = [q.model_copy(update=found[q.video]) for q in questions if q.video in found]
-    return Loaded(kept, missing)
+            missing[published[question.video]] = str(error)
+    in_order = {name: missing[name] for name in names if name in missing}
+    return Loaded(kept, (wanted.wrong or {}) | in_order)
+
+
+def compare_lengths(
+    loaded: Loaded, record_s: Callable[[Question], tuple[float, float] | None]
+) -> Loaded:
+    """The same, after a warning that lists the videos which are not as long as their records say.
+
+    record_s: the least and the most seconds that a question's record allows, None where it does not
+    say. A cut or another video is asked about all the same: whoever reads the list may know why.
+    """
+    others = {}
+    for question in loaded.questions:
+        least_s, most_s = record_s(question) or (0.0, inf)
+        # Cutting and encoding anew move an end by a second or so.
+        slack_s = max(2.0, 0.05 * least_s)
+        if not least_s - slack_s <= question.duration_s <= most_s + slack_s:
+            span = f"{least_s:.0f}" + f" to {most_s:.0f}" * (most_s > least_s)
+            lasts = f"lasts {question.duration_s:.0f} s; the record says {span} s"
+            others[question.video] = f"{question.video}: {lasts}"
+    if others:
+        listed = "\n".join(others.values())
+        warnings.warn(
+            f"{len(others)} videos may not be those of the records:\n{listed}", stacklevel=3
+        )
+    return loaded
 
 
 def download_command(
@@ -140,22 +214,18 @@ def _rows(path: Path) -> list[Any]:
     return values
 
 
-def _checked(row: dict[str, Any], kind: type[R], where: str) -> R:
+def _checked(row: Any, kind: type[R], where: str, key: str) -> R:
     """The row as a `kind`. Raises ValueError naming the first wrong field and what stands in it."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} is {reprlib.repr(row)}; it must be an object with fields")
+    where += f" ({row.get(key)})" if key else ""
     try:
         return kind.model_validate(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        got = "" if first["type"] == "missing" else f", got {reprlib.repr(first['input'])}"
+        got = f", got {reprlib.repr(first['input'])}"
+        if first["type"] == "missing":
+            # Whoever took the wrong file sees it from the names.
+            got = f"; its fields are {', '.join(map(str, row))}"
         raise ValueError(f"{where}: {field}: {first['msg']}{got}") from error
-
-
-def _locate(folder: Path, name: Path) -> Path:
-    """The first file there is: with all folders of the name, then with fewer; else the first."""
-    parts = [part for part in name.parts if part != name.anchor]
-    nested = [folder.joinpath(*parts[i:]) for i in range(len(parts))]
-    # Names end in .mp4 as published, but yt-dlp leaves what YouTube has.
-    endings = dict.fromkeys([name.suffix, ".mp4", ".webm", ".mkv"])
-    candidates = [path.with_suffix(ending) for path in nested for ending in endings]
-    return next((path for path in candidates if path.is_file()), nested[0])

@@ -11,10 +11,21 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from act2see.datasets.records import Loaded, Text, download_command, find_videos, read_records
+from act2see.datasets.records import (
+    EVERYTHING,
+    Loaded,
+    Text,
+    Wanted,
+    download_command,
+    find_videos,
+    read_records,
+)
 from act2see.trace import Question
 
 CLIP_S = 60.0
+TERMS = (
+    "answers and reasoning of Social Genome are on its authors' server: it is for evaluation only"
+)
 LONGEST_S = 70.0  # a cut at key frames leaves a few seconds more
 
 
@@ -31,7 +42,9 @@ class Record(BaseModel):
     a3: str
 
 
-def load(path: str | Path, folder: str | Path, trims: str | Path = "") -> Loaded:
+def load(
+    path: str | Path, folder: str | Path, trims: str | Path = "", wanted: Wanted = EVERYTHING
+) -> Loaded:
     """The questions, with `start_s` of their clip in `truth` (None where `trims` has none).
 
     trims: where clips begin; "" for `trims.json` in the folder of the records. A video that has not
@@ -48,17 +61,16 @@ def load(path: str | Path, folder: str | Path, trims: str | Path = "") -> Loaded
             options=[record.a0, record.a1, record.a2, record.a3],
             truth=row | {"start_s": starts.get(record.vid_name)},
         )
-        for row, record in read_records(path, Record, "qid")
+        for row, record in read_records(path, Record, "qid", wanted)
     ]
-    found, missing = find_videos(questions, folder)
+    return find_videos(questions, folder, wanted, _uncut)
+
+
+def _uncut(question: Question) -> str:
     # A whole video would be asked about other seconds than the question means.
-    for question in found:
-        if question.duration_s > LONGEST_S:
-            missing[f"{question.truth['vid_name']}.mp4"] = (
-                f"{question.video}: lasts {question.duration_s:.0f} s; "
-                f"it must be cut to {CLIP_S:.0f} s"
-            )
-    return Loaded([q for q in found if q.duration_s <= LONGEST_S], missing)
+    if question.duration_s <= LONGEST_S:
+        return ""
+    return f"lasts {question.duration_s:.0f} s; it must be cut to {CLIP_S:.0f} s"
 
 
 def read_trims(path: str | Path) -> dict[str, float]:

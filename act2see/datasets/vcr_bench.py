@@ -26,16 +26,36 @@ from act2see.datasets.choices import (
     Verdict,
     Verdicts,
     lenient_letter,
+    option_text,
     score_table,
     strict_letter,
 )
-from act2see.datasets.records import Loaded, Text, find_videos, read_records
+from act2see.datasets.records import (
+    EVERYTHING,
+    Loaded,
+    Text,
+    Wanted,
+    compare_lengths,
+    find_videos,
+    read_records,
+)
 from act2see.trace import LETTERS, Question, Trace
 
 Measure = Literal["recall", "precision"]
 
-NUMBERS = r"\[\s*-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?){%d}\s*\]"
-FORMS = {"span": NUMBERS % 1, "box": NUMBERS % 3}
+NUMBER = r"-?\d+(?:\.\d+)?"
+TIME = rf"(?:(?:\d+:)?\d+:\d\d(?:\.\d+)?|{NUMBER})"  # of the clock, or in seconds
+# As published, which tells the kind of a record.
+FORMS = {
+    "span": rf"\[\s*{TIME}\s*,\s*{TIME}\s*\]",
+    "box": rf"\[\s*{NUMBER}(?:\s*,\s*{NUMBER}){{3}}\s*\]",
+}
+# As models write them too: `0:05 - 0:09`, `from 5 to 9 seconds`, (5, 9).
+SECONDS = r"(?:\s*s(?:ec(?:ond)?s?)?\b)?"
+SPAN = (
+    rf"(?:from\s+|between\s+)?[\[(]?\s*(?<![\d.:])({TIME}){SECONDS}\s*(?:,|-|–|—|to|until|and)\s*"
+    rf"({TIME}){SECONDS}(?![\d:]|\s*,|\.\d)\s*[\])]?"
+)
 LIMITS = {"span": 0.7, "box": 0.5}
 ENDINGS = {
     "span": "End with one line, `Answer: [start, end]`, in seconds.",
@@ -91,30 +111,45 @@ class Judgement(BaseModel):
     judgment: Literal["Matched", "Unmatched", "Wrong", "Redundant"]
 
 
-def load(path: str | Path, folder: str | Path) -> Loaded:
+def load(path: str | Path, folder: str | Path, wanted: Wanted = EVERYTHING) -> Loaded:
     """The questions, by `family` the dimension; `truth["kind"]` is choice, text, span or box.
 
     Raises ValueError for a wrong record.
     """
     questions = []
-    for row, record in read_records(path, Record, "id"):
+    for row, record in read_records(path, Record, "id", wanted):
         kind = _kind(record)
-        options = [text for _, text in sorted(record.choices.items()) if text]
-        # Options stand in the text once more, and the model would read them twice.
-        text = record.question.partition(f"A. {options[0]}")[0] if options else record.question
+        # An empty choice is not one, and those behind it move up.
+        choices = {letter: text for letter, text in sorted(record.choices.items()) if text}
+        options = [option_text(text, LETTERS.find(letter)) for letter, text in choices.items()]
+        text = _alone(record.question, choices)
         questions.append(
             Question(
                 id=f"vcr_bench-{record.id}",
                 source="vcr_bench",
                 family=record.dimension,
                 video=record.video_path,
-                text=f"{text.strip()}\n{ENDINGS.get(kind, '')}".strip(),
+                text=f"{text}\n{ENDINGS.get(kind, '')}".strip(),
                 options=options if kind == "choice" else [],
-                answer=LETTERS.find(record.answer) if kind == "choice" else -1,
+                answer=[*choices].index(record.answer) if kind == "choice" else -1,
                 truth=row | {"kind": kind},
             )
         )
-    return find_videos(questions, folder)
+    return compare_lengths(find_videos(questions, folder, wanted), _length_s)
+
+
+def _alone(question: str, choices: dict[str, str]) -> str:
+    """The question without its choices, which stand in it once more: they would be read twice."""
+    for letter, option in choices.items():
+        own = option if re.match(rf"\(?{letter}[.):]", option) else f"{letter}. {option}"
+        question = question.partition(own)[0]
+    # What is left of choices that are empty.
+    return re.sub(r"(?:(?:^|\s|(?<=[?.!]))[A-J]\.\s*)+$", "", question).strip()
+
+
+def _length_s(question: Question) -> tuple[float, float] | None:
+    length_s = question.truth["duration"]
+    return (length_s, length_s) if isinstance(length_s, int | float) else None
 
 
 def read_answer(question: Question, text: str, lenient: bool = False) -> str:
@@ -131,9 +166,10 @@ def read_answer(question: Question, text: str, lenient: bool = False) -> str:
     _, marked, after = text.rpartition("Answer:")
     if kind == "text":
         return after.strip(" *\n") if marked or lenient else ""
-    if marked and (match := re.match(rf"[\s*]*({FORMS[kind]})", after)):
-        return match[1]
-    forms = re.findall(FORMS[kind], text) if lenient else []
+    form = re.compile(SPAN if kind == "span" else FORMS[kind], re.IGNORECASE)
+    if marked and (match := form.match(after.lstrip(" *\n"))):
+        return match[0].strip()
+    forms = [match[0].strip() for match in form.finditer(text)] if lenient else []
     return forms[-1] if forms else ""
 
 
@@ -149,7 +185,18 @@ def is_right(question: Question, answer: str, judge: Judge) -> Verdict:
         prompt = SAME.format(question=question.truth["question"], right=right, other=answer)
         word = re.match(r"\W*(yes|no)\b", judge(prompt), re.IGNORECASE)
         return word[1].lower() == "yes" if word else None
-    return overlap(_numbers(right), _numbers(answer)) > LIMITS[kind]
+    numbers = span_s if kind == "span" else _numbers
+    return overlap(numbers(right), numbers(answer)) > LIMITS[kind]
+
+
+def span_s(text: str) -> list[float]:
+    """The two ends of a span in seconds, whichever way it is written.
+
+    >>> span_s("[0:05, 1:10]"), span_s("from 5 to 9.5 seconds")
+    ([5.0, 70.0], [5.0, 9.5])
+    """
+    ends = re.search(SPAN, text, re.IGNORECASE).groups()
+    return [sum(float(p) * 60**i for i, p in enumerate(end.split(":")[::-1])) for end in ends]
 
 
 def overlap(one: Sequence[float], other: Sequence[float]) -> float:
@@ -183,9 +230,12 @@ def scores(system: str, traces: Sequence[Trace], protocol: str, judge: Judge) ->
 def step_share(trace: Trace, measure: Measure, judge: Judge) -> float | None:
     """Steps matched of those that count; nan where none does, None where the judge is unreadable.
 
-    Background does not count, nor what is redundant.
+    Background does not count, nor what is redundant. Where nothing was said, nothing is matched.
     """
     truth = trace.question.truth
+    # Of nothing a judge would have to make something up.
+    if not f"{trace.reasoning()}{trace.answer()}".strip():
+        return 0.0
     prompt = STEPS.format(
         task=TASKS[measure],
         judgments=" or ".join(JUDGMENTS[measure]),
@@ -236,7 +286,7 @@ def _kind(record: Record) -> str:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(number) for number in re.findall(r"[-\d.]+", text)]
+    return [float(number) for number in re.findall(NUMBER, text)]
 
 
 def _at_once(function: Callable, *arguments: Sequence) -> list:

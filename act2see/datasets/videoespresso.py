@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from act2see.datasets.choices import option_text
-from act2see.datasets.records import Loaded, Text, find_videos, read_records
+from act2see.datasets.records import EVERYTHING, Loaded, Text, Wanted, find_videos, read_records
 from act2see.trace import LETTERS, Question
 
 
@@ -30,6 +30,7 @@ def load(
     folder: str | Path,
     source: str = "videoespresso",
     kind: type[Record] = Record,
+    wanted: Wanted = EVERYTHING,
 ) -> Loaded:
     """The questions, by `family` the task. Raises ValueError for a wrong record.
 
@@ -47,6 +48,6 @@ def load(
             answer=LETTERS.index(record.correct_answer.strip(" ()")),
             truth=row,
         )
-        for index, (row, record) in enumerate(read_records(path, kind))
+        for index, (row, record) in enumerate(read_records(path, kind, wanted=wanted))
     ]
-    return find_videos(questions, folder)
+    return find_videos(questions, folder, wanted)

@@ -12,7 +12,7 @@ from typing import Any
 from pandas import DataFrame
 
 from act2see.datasets import choices, videoespresso
-from act2see.datasets.records import Loaded
+from act2see.datasets.records import EVERYTHING, Loaded, Wanted
 from act2see.trace import Trace
 
 
@@ -25,9 +25,9 @@ class Record(videoespresso.Record):
     key_video_path: Any
 
 
-def load(path: str | Path, folder: str | Path) -> Loaded:
+def load(path: str | Path, folder: str | Path, wanted: Wanted = EVERYTHING) -> Loaded:
     """The questions, by `family` the task. Raises ValueError for a wrong record."""
-    return videoespresso.load(path, folder, source="vitib", kind=Record)
+    return videoespresso.load(path, folder, "vitib", Record, wanted)
 
 
 def scores(system: str, traces: Sequence[Trace], protocol: str) -> DataFrame:

@@ -1,16 +1,20 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from act2see.datasets import (
     DATASETS,
     TENTHS,
     Dataset,
+    check_source,
     choices,
     egonormia,
+    lengths,
     load_questions,
     tenth,
     vcr_bench,
@@ -19,10 +23,12 @@ from act2see.datasets import (
 from act2see.pocket.world import sample_scene, write_clip
 from act2see.statistics import trivial_traces
 from act2see.trace import Question
+from act2see.video import probe
 from tests.datasets import outside
 from tests.datasets.test_causalvqa import folder as causal_folder  # noqa: F401
 from tests.datasets.test_egonormia import RECORD as NORM
 from tests.datasets.test_minerva import RECORD
+from tests.datasets.test_social_genome import RECORDS as SOCIAL
 from tests.datasets.test_social_genome import folder as social_folder  # noqa: F401
 from tests.datasets.test_video_mme import RECORDS as MME
 
@@ -178,9 +184,102 @@ def test_causalvqa_asks_for_the_right_to_train(causal_folder):  # noqa: F811
 
 def test_social_genome_takes_its_trims_from_the_folder_of_its_records(social_folder):  # noqa: F811
     path = social_folder / "qa_test.json"
-    loaded = [load_questions("social_genome", split, 0, 9, path) for split in TENTHS]
+    loaded = [load_questions("social_genome", split, 0, 9, path, True) for split in TENTHS]
     starts_s = [q.truth["start_s"] for questions, _ in loaded for q in questions]
     assert starts_s == [12.5]
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """The names of the videos that are opened for their length."""
+    names = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(lengths, "probe", lambda path: names.append(path.name) or probe(path))
+    return names
+
+
+def test_eight_questions_open_eight_videos_and_then_none(tmp_path, opened):
+    names = [f"abcdefgh{i:03}" for i in range(300)]
+    clip = write_clip(sample_scene(5), tmp_path / "clip.mp4")
+    for name in names[5:]:
+        os.link(clip, tmp_path / f"{name}.mp4")
+    (tmp_path / f"{names[7]}.mp4").unlink()
+    (tmp_path / f"{names[7]}.mp4").write_text("no video")
+    rows = [MME[0] | {"question_id": f"{n}-{i}", "videoID": n} for n in names for i in range(3)]
+    (tmp_path / "video_mme.json").write_text(json.dumps(rows))
+    few, missing = load_questions("video_mme", "test", 3, 8, tmp_path / "video_mme.json")
+    assert len(few) == 8 >= len(opened) and all(q.duration_s == 32 for q in few)
+    assert [*missing] == [f"{name}.mp4" for name in names[:5]]
+    opened.clear()
+    assert load_questions("video_mme", "test", 3, 8, tmp_path / "video_mme.json").questions == few
+    assert not opened
+    every, missing = load_questions("video_mme", "test", 3, 9999, tmp_path / "video_mme.json")
+    assert every[:8] == few and len(every) == 294 * 3 and len(missing) == 6
+
+
+def test_a_set_for_evaluation_only_is_tested_whole(causal_folder, social_folder, tmp_path):  # noqa: F811
+    clip = social_folder / "-bcdefghijk.mp4"
+    rows = [SOCIAL[0] | {"qid": n, "vid_name": n} for n in NAMES]
+    for name in NAMES:
+        (tmp_path / f"{name}.mp4").symlink_to(clip)
+    (tmp_path / "qa_test.json").write_text(json.dumps(rows))
+    (tmp_path / "trims.json").write_text("{}")
+    path = tmp_path / "qa_test.json"
+    assert len(load_questions("social_genome", "test", 0, 99, path).questions) == len(NAMES)
+    with pytest.raises(ValueError, match=r"may_train is False; .*Social Genome.* evaluation only"):
+        load_questions("social_genome", "train", 0, 99, path)
+    assert (
+        len(load_questions("causalvqa", "test", 0, 99, causal_folder / "debug.csv").questions) == 8
+    )
+
+
+def test_records_may_lie_in_one_folder_and_videos_in_another(tmp_path):
+    (tmp_path / "videomme").mkdir()
+    (tmp_path / "data").mkdir()
+    rows = [MME[0] | {"question_id": n, "videoID": n} for n in NAMES[:3]]
+    pd.DataFrame(rows).to_parquet(tmp_path / "videomme" / "test-00000-of-00001.parquet")
+    for name in NAMES[:3]:
+        write_clip(sample_scene(5), tmp_path / "data" / f"{name}.mp4")
+    whole = load_questions("video_mme", "test", 0, 9, tmp_path).questions
+    file = next((tmp_path / "videomme").iterdir())
+    options = {"videos": tmp_path / "data", "subtitles": ""}
+    assert whole == load_questions("video_mme", "test", 0, 9, file, **options).questions
+    assert len(whole) == 3
+    (tmp_path / "other.json").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"records of Video-MME; 2 are in it: other.json, t"
+    ):
+        load_questions("video_mme", "test", 0, 9, tmp_path)
+
+
+def test_a_wrong_record_may_be_left_out_with_its_reason(records):
+    rows = json.loads((records / "video_mme.json").read_text())
+    rows[1] |= {"answer": "E"}
+    rows[2] = 7
+    rows[3]["question_id"] = rows[0]["question_id"]
+    file = records / "some_wrong.json"
+    file.write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=r"record 1 \(.*\): answer: "):
+        load_questions("video_mme", "test", 0, 99, file)
+    questions, missing = load_questions("video_mme", "test", 0, 99, file, leave_out=True)
+    assert len(questions) == 8
+    assert [*missing] == ["record 1", "record 2", "record 3", f"{NAMES[11]}.mp4"]
+    assert "answer: " in missing["record 1"] and "an earlier record" in missing["record 3"]
+    file.write_text(json.dumps(rows[1:3]))
+    with pytest.raises(ValueError, match=r"record 0 \(.*\): answer: "):
+        load_questions("video_mme", "test", 0, 99, file, leave_out=True)
+    file.unlink()
+
+
+def test_a_source_is_checked_before_anything_is_read(records, tmp_path):
+    assert check_source("pocket", "train").title == "pocket world"
+    assert check_source("minerva", "train", records / "minerva.json").trains
+    with pytest.raises(
+        FileNotFoundError, match="is not a file; it must hold the records of MINERVA"
+    ):
+        check_source("minerva", "validation", tmp_path / "clips")
+    with pytest.raises(ValueError, match="source of train is 'vitib'"):
+        check_source("vitib", "train", tmp_path)
 
 
 def test_metrics_are_the_benchmarks_own():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from act2see.datasets import vcr_bench
-from act2see.datasets.vcr_bench import overlap, read_answer, step_share
+from act2see.datasets.vcr_bench import overlap, read_answer, span_s, step_share
 from act2see.pocket.world import sample_scene, write_clip
 from act2see.trace import Step, Trace
 
@@ -103,6 +103,69 @@ def test_parsers_side_by_side(questions):
     assert read_answer(text, "the cup") == "" != read_answer(text, "the cup", lenient=True)
     table = vcr_bench.scores("mine", [answered(text, "a cup")], "p", judge)
     assert table.unparsed.tolist() == [1, 1] and table.lenient.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[0:00, 0:10]", "[0, 10]", "0 to 10 seconds", "0-10", "00:00 - 00:10", "(0, 10)",
+        "0:00–0:10",
+        "from 0 to 10", "between 0 s and 10 s", "0.0s-10.0s", "[0:00:00, 0:00:10]", "**[0, 10]**",
+        "0 sec until 10 secs.", "[0.00, 10.00].",
+    ],
+)  # fmt: skip
+def test_a_span_is_read_however_it_is_written(questions, text):
+    span = questions[2]
+    answer = read_answer(span, f"it falls.\n\nAnswer: {text}")
+    assert span_s(answer) == [0, 10]
+    assert vcr_bench.is_right(span, answer, judge) is True
+    assert span_s(read_answer(span, f"I think {text}", lenient=True)) == [0, 10]
+
+
+@pytest.mark.parametrize("text", ["ten", "10", "[0, 9, 3]", "[1, 2, 3, 4]", "1.2.3, 4", "in 1990"])
+def test_what_is_not_a_span_is_not_read(questions, text):
+    assert read_answer(questions[2], f"Answer: {text}") == ""
+
+
+def test_a_published_span_may_be_of_the_clock(tmp_path):
+    (tmp_path / "meta.json").write_text(json.dumps([RECORDS[2] | {"answer": "[1:00, 1:10]"}]))
+    write_clip(sample_scene(5), tmp_path / "0.mp4")
+    (question,), _ = vcr_bench.load(tmp_path / "meta.json", tmp_path)
+    assert question.truth["kind"] == "span"
+    assert vcr_bench.is_right(question, "60 to 71", judge) is True
+    assert vcr_bench.is_right(question, "[1, 10]", judge) is False
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "answer", "right", "shown"),
+    [
+        ({"A": "", "B": "Ann", "C": "Bob", "D": ""}, "Who?A. \nB. Ann\nC. Bob\nD. ", "B", "Ann", 2),
+        ({"A": "", "B": "Ann", "C": "Bob", "D": ""}, "Who?\nB. Ann\nC. Bob", "C", "Bob", 2),
+        ({"A": None, "B": "Ann", "C": "", "D": "Cy"}, "Who?", "D", "Cy", 2),
+        ({"A": "A. red", "B": "B. blue"}, "Who?A. red\nB. blue", "B", "blue", 2),
+        ({"A": "(A) red", "B": "(B) blue"}, "Who?\n(A) red\n(B) blue", "A", "red", 2),
+    ],
+)
+def test_letters_are_those_of_the_choices_that_are_there(
+    tmp_path, choices, text, answer, right, shown
+):
+    row = record(0, answer, choices, question=text)
+    (tmp_path / "meta.json").write_text(json.dumps([row]))
+    write_clip(sample_scene(5), tmp_path / "0.mp4")
+    (question,), _ = vcr_bench.load(tmp_path / "meta.json", tmp_path)
+    assert question.options[question.answer] == right and len(question.options) == shown
+    lines = [f"{letter}) {option}" for letter, option in zip("AB", question.options, strict=True)]
+    assert question.prompt().splitlines() == ["Who?", *lines]
+
+
+def test_an_empty_trace_is_not_sent_to_a_judge(questions):
+    def never(prompt):
+        raise AssertionError(prompt)
+
+    for trace in (Trace(question=questions[0]), answered(questions[0], " ")):
+        assert vcr_bench.step_scores([trace], never) == {
+            "n": 1, "precision": 0, "recall": 0, "f1": 0, "unjudged": 0,
+        }  # fmt: skip
 
 
 def test_a_judge_that_cannot_be_read_is_counted(questions):

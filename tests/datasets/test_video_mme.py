@@ -74,6 +74,71 @@ def test_subtitles_stand_before_the_question_where_there_are_any(folder):
     assert (spoken.truth["spoken"], silent.truth["spoken"]) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        # Rolling: a line stays while the next one comes, with moments of one line in between.
+        (
+            "1\n00:00:01,000 --> 00:00:02,000\nit was\n\n"
+            "2\n00:00:02,000 --> 00:00:02,010\nit was\n\n"
+            "3\n00:00:02,010 --> 00:00:04,000\nit was\na long day\n\n"
+            "4\n00:00:04,000 --> 00:00:04,010\na long day\n\n"
+            "5\n00:00:04,010 --> 00:00:06,000\na long day\nin May\n",
+            ["<1 seconds> it was", "<2 seconds> a long day", "<4 seconds> in May"],
+        ),
+        # Growing, word by word.
+        (
+            "1\n00:00:01,000 --> 00:00:02,000\nit\n\n2\n00:00:02,000 --> 00:00:03,000\nit was\n",
+            ["<1 seconds> it", "<2 seconds> was"],
+        ),
+        # A word that comes again in another sentence is not the same one.
+        (
+            "1\n00:00:01,000 --> 00:00:02,000\nthere I said I\n\n"
+            "2\n00:00:02,000 --> 00:00:03,000\nI know\n",
+            ["<1 seconds> there I said I", "<2 seconds> I know"],
+        ),
+        ("1\n00:07,000 --> 00:09,000\nno hours\n", ["<7 seconds> no hours"]),
+        ("1\n61:07.500 --> 61:09.000\nan hour\n", ["<3667 seconds> an hour"]),
+        # No blank line between cues, and a number that was spoken.
+        (
+            "1\n00:00:01,000 --> 00:00:02,000\nhow many?\n42\n2\n"
+            "00:00:03,000 --> 00:00:04,000\n{\\an8}so &amp; so\n",
+            ["<1 seconds> how many? 42", "<3 seconds> so & so"],
+        ),
+    ],
+)
+def test_words_are_read_once_and_numbers_of_cues_never(text, lines, tmp_path):
+    (tmp_path / "a.srt").write_text(text)
+    assert video_mme.read_subtitles(tmp_path / "a.srt").splitlines() == lines
+
+
+def test_the_evaluators_file_gives_the_same_questions(folder, tmp_path):
+    names = ("question_id", "task_type", "question", "options", "answer")
+    videos = [
+        {k: v for k, v in r.items() if k not in (*names, "videoID")}
+        | {"questions": [{k: r[k] for k in names} | {"response": "C"}]}
+        for r in RECORDS
+    ]
+    (tmp_path / "official.json").write_text(json.dumps(videos))
+    flat = video_mme.load(folder / "test.jsonl", folder)
+    nested = video_mme.load(tmp_path / "official.json", folder)
+    assert [q.prompt() for q in nested.questions] == [q.prompt() for q in flat.questions]
+    assert [q.video for q in nested.questions] == [q.video for q in flat.questions]
+    assert [*nested.missing] == [*flat.missing]
+
+
+def test_stand_ins_are_listed(folder):
+    with pytest.warns(UserWarning, match=r"1 videos .*\n.*j2.mp4: lasts 32 s; .* 1200 to 7200 s"):
+        video_mme.load(folder / "test.jsonl", folder)
+
+
+def test_options_in_another_order_keep_their_letters(tmp_path, folder):
+    options = ["B. Two.", "A. One.", "D. None.", "C. A man."]
+    (tmp_path / "test.json").write_text(json.dumps([RECORDS[0] | {"options": options}]))
+    (question,), _ = video_mme.load(tmp_path / "test.json", folder)
+    assert question.options[question.answer] == "Two."
+
+
 def test_scores_are_by_duration_and_never_mix_settings(folder):
     with_, without = (
         [
