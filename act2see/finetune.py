@@ -11,18 +11,22 @@ import json
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors import SafetensorError, safe_open
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
+from act2see.checkpoints import RUN, last_whole, read_json, reserve, run_of, sealing, steady
 from act2see.encoding import (
     Encoding,
     alike,
@@ -32,10 +36,10 @@ from act2see.encoding import (
     positions,
     see,
 )
+from act2see.files import saving, write_text
 from act2see.pictures import digest
 from act2see.progress import Progress
 from act2see.recipe import Recipe
-from act2see.store import write_text
 from act2see.student import (
     ADAPTER,
     compute_dtype,
@@ -126,7 +130,8 @@ def see_once(
     """Per dialogue its frames' features, every picture put through the vision tower once.
 
     They lie in the file `path`, mapped into memory, for all epochs. Where they take more than
-    `limit_gb` the dialogues get empty lists, and frames are looked at whenever they are needed.
+    `limit_gb`, or than the disk has, the dialogues get empty lists, and frames are looked at
+    whenever they are needed.
     """
     eye = model.model.visual
     names = [[digest(*frames_of(image)) for image in e.images] for e in encodings]
@@ -138,7 +143,16 @@ def see_once(
     layers = 1 + len(eye.deepstack_visual_indexes)
     width = eye.config.out_hidden_size
     sizes = [layers * width * tokens for _, tokens in pictures.values()]
-    if not 0 < sum(sizes) * eye.dtype.itemsize < limit_gb * 1e9:
+    needed = sum(sizes) * eye.dtype.itemsize
+    if not 0 < needed < limit_gb * 1e9:
+        return [[] for _ in encodings]
+    try:
+        reserve(path, needed)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        slower = "frames are looked at whenever they are needed, which takes longer"
+        full = f"{path} has no room for {needed / 1e9:.3f} GB ({error}); {slower}"
+        warnings.warn(full, stacklevel=2)
         return [[] for _ in encodings]
     # A mapped file takes as much memory as there is to spare: the system drops what lies idle.
     store = torch.from_file(str(path), shared=True, size=sum(sizes), dtype=eye.dtype)
@@ -154,7 +168,18 @@ def see_once(
 
 
 class TraceTrainer(Trainer):
-    """A Trainer that computes logits only where a label is, and takes features of frames."""
+    """A Trainer that computes logits only where a label is, takes features of frames, and seals its
+    checkpoints.
+    """
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        # A mean that had begun before a checkpoint would be lost with a kill after it.
+        self.control.should_log = self.control.should_log or self.control.should_save
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with sealing(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"):
+            super()._save_checkpoint(*args, **kwargs)
 
     def training_step(
         self, model: torch.nn.Module, inputs: list[dict], num_items_in_batch: Any = None
@@ -217,8 +242,8 @@ def finetune(
 ) -> Outcome:
     """Train an adapter on `traces` into `folder`/adapter, and watch the loss on `held_out`.
 
-    An interrupted run goes on from its last checkpoint, a finished one is not trained again: its
-    numbers are in `outcome.json` and `log.json`. Both only where `run.json` says that traces,
+    An interrupted run goes on from its last whole checkpoint, a finished one is not trained again:
+    its numbers are in `outcome.json` and `log.json`. Both only where `run.json` says that traces,
     recipe, base and system are the same; where one differs, the folder starts anew.
     Raises ValueError for no traces, and as `prepare_folder` and `student.locate`.
     """
@@ -227,8 +252,8 @@ def finetune(
     # First, so that a mistyped base deletes nothing.
     processor = load_processor(checkpoint)
     prepare_folder(folder, description(traces, held_out, checkpoint, recipe, four_bit, system))
-    if (folder / "outcome.json").exists() and (folder / "adapter" / ADAPTER).exists():
-        return read_outcome(folder)
+    if done := finished(folder):
+        return done
     model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
     before_gb = peak_memory_gb()
     start = time.time()
@@ -247,7 +272,7 @@ def finetune(
         callbacks=[Progress()],
     )
     trainer.processor = processor
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder))
+    go_on(trainer)
     save_adapter(model, folder / "adapter")
     (folder / "features.bin").unlink(missing_ok=True)
     numbers = {
@@ -257,11 +282,26 @@ def finetune(
         "trained_tokens": sum(sum(x != -100 for x in e["labels"]) for e in training),
         "trainable_parameters": model.num_parameters(only_trainable=True),
     }
-    write_text(folder / "log.json", json.dumps(trainer.state.log_history, indent=1))
+    log = json.dumps(steady(trainer.state.log_history), indent=1, sort_keys=True)
+    write_text(folder / "log.json", log)
     # Written once: where only the adapter was lost, this run took no time and trained nothing.
-    if not (folder / "outcome.json").exists():
+    if not read_json(folder / "outcome.json"):
         write_text(folder / "outcome.json", json.dumps(numbers, indent=1))
     return read_outcome(folder)
+
+
+def go_on(trainer: Trainer) -> None:
+    """Train from the last whole checkpoint of the trainer's folder, or else from the start.
+
+    Raises ValueError for a checkpoint that holds code: nothing of it is run.
+    """
+    last = last_whole(Path(trainer.args.output_dir))
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        rule = "nothing of it was run: delete it, and run again"
+        raise ValueError(f"{last} holds more than numbers ({reason}); {rule}") from error
 
 
 def description(
@@ -294,16 +334,23 @@ def prepare_folder(folder: Path, run: dict) -> None:
     run: as `description` gives it. Raises ValueError, and deletes nothing, where the folder holds
     files and no `run.json` of a run.
     """
-    mark = folder / "run.json"
-    before = json.loads(mark.read_text()) if mark.exists() else {}
-    if "digest" not in before and folder.exists() and any(folder.iterdir()):
-        raise ValueError(
-            f"{folder} holds files and is not the folder of a training (no digest in run.json): "
-            "move it away, or name another"
-        )
-    if before and before["digest"] != run["digest"]:
+    before = run_of(folder)
+    if before not in ("", run["digest"]):
+        if before == "?":
+            unknown = f"{folder} does not say which training it is of; it starts anew"
+            warnings.warn(unknown, stacklevel=2)
         shutil.rmtree(folder)
-    write_text(mark, json.dumps(run, indent=1))
+    write_text(folder / RUN, json.dumps(run, indent=1))
+
+
+def finished(folder: Path) -> Outcome | None:
+    """What a run left in its folder, None where anything of it is missing or damaged."""
+    try:
+        with safe_open(folder / "adapter" / SAFETENSORS_WEIGHTS_NAME, "pt"):
+            whole = read_json(folder / "adapter" / ADAPTER)
+        return read_outcome(folder) if whole else None
+    except (OSError, ValueError, TypeError, SafetensorError):
+        return None
 
 
 def read_outcome(folder: Path) -> Outcome:
@@ -330,7 +377,7 @@ def adapted(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter. It names its base's folder, not where that lies on this machine."""
+    """Write the adapter whole or not at all. It names its base's folder, not where that lies."""
     base = unwrapped(model)
     name = base.name_or_path
     if Path(name).is_dir():
@@ -339,7 +386,15 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     base.name_or_path = base.config.name_or_path = name
     model.active_peft_config.base_model_name_or_path = name
     # Left to itself, peft looks on the hub for a base of that name.
-    model.save_pretrained(folder, save_embedding_layers=False)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with saving(folder, "the last checkpoint"):
+        try:
+            model.save_pretrained(partial, save_embedding_layers=False)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
 
 
 def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments:

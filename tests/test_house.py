@@ -189,10 +189,19 @@ def test_a_module_says_what_it_works_on_and_what_it_does_not_know(name):
 # Lowest first. A module may import what lies in a lower layer, and its own neighbours: the modules
 # that the same name here covers. Two names of one layer do not know each other.
 LAYERS = (
-    ("style", "video", "recipe", "student", "content", "pictures", "plain", "progress"),
+    ("style", "fonts", "video", "recipe", "student", "content", "files", "pictures", "plain", "progress"),
     ("trace",),
-    ("pocket", "tools", "letters", "statistics", "similarity", "trace_figure", "diagram", "rewards"),
-    ("store", "dialects", "datasets", "faithfulness", "figures", "findings"),
+    (
+        "pocket",
+        "tools",
+        "letters",
+        "statistics",
+        "similarity",
+        "trace_figure",
+        "diagram",
+        "rewards",
+    ),
+    ("checkpoints", "store", "dialects", "datasets", "faithfulness", "figures", "findings"),
     ("encoding", "interleave", "viewer"),
     ("policies", "profiles", "distillation", "finetune", "evaluation"),
     ("reinforce", "export", "face", "gpu_memory", "pocket.key_frames"),

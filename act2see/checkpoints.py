@@ -1,0 +1,137 @@
+"""Checkpoints that are whole: sealed once all of their files are written, and found by their seal.
+
+Works on folders of a training. Knows nothing of models. Trainers write a checkpoint file by file;
+one that a kill or a full disk cut short has no seal, and one that was changed since does not fit
+its own. Our choice.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from act2see.files import write_text
+
+SEAL = "whole.json"
+RUN = "run.json"  # of a folder: which training it is of
+# What a training leaves in its folder: nothing else may be deleted with it.
+OWN = re.compile(
+    r"checkpoint-\d+|adapter|features\.bin|log\.json|outcome\.json|run\.json|README\.md|.+\.partial"
+)
+
+
+@contextmanager
+def sealing(checkpoint: Path) -> Iterator[None]:
+    """A context in which a checkpoint is written, and sealed at its end.
+
+    Raises OSError, naming it and the one to go on from, where it cannot be written; it is removed.
+    """
+    try:
+        yield
+        run = read_json(checkpoint.parent / RUN).get("digest", "")
+        facts = {"run": run, "files": _digests(checkpoint)}
+        write_text(checkpoint / SEAL, json.dumps(facts, indent=1))
+    # On a full disk PyTorch raises RuntimeError, safetensors an error of its own.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        before = last_whole(checkpoint.parent)
+        rule = f"make room and run again: it goes on from {before.name if before else 'the start'}"
+        raise OSError(f"{checkpoint} could not be written ({error}); {rule}") from error
+
+
+def last_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole, None for none; broken ones are named and removed."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
+    for checkpoint in sorted(found, key=lambda path: int(path.name[11:]), reverse=True):
+        fault = _fault(checkpoint)
+        if not fault:
+            return checkpoint
+        message = f"{checkpoint} is not whole ({fault}); it is removed, the one before it is taken"
+        warnings.warn(message, stacklevel=2)
+        shutil.rmtree(checkpoint)
+    return None
+
+
+def _fault(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint, "" for nothing."""
+    sealed = read_json(checkpoint / SEAL).get("files")
+    if not sealed:
+        return f"it has no {SEAL}: the run ended while it was written"
+    now = _digests(checkpoint)
+    wrong = sorted(name for name in {*sealed, *now} if sealed.get(name) != now.get(name))
+    return f"{wrong[0]} is {'damaged' if wrong[0] in now else 'missing'}" if wrong else ""
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    digests = {}
+    for file in sorted(checkpoint.iterdir()):
+        if file.name != SEAL and file.is_file():
+            with file.open("rb") as content:
+                digests[file.name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return digests
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; {} where it is missing, empty, cut off or anything else."""
+    try:
+        fields = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def run_of(folder: Path) -> str:
+    """The digest of the training that a folder is of, "" where it is of none.
+
+    Where `run.json` was lost, the seals of the checkpoints tell. A folder of a training without
+    either is of an unknown one, "?". Raises ValueError for a folder that holds anything else.
+    """
+    mark = read_json(folder / RUN)
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if "digest" in mark or not names:
+        return mark.get("digest", "")
+    # Whole JSON without a digest is somebody else's.
+    strange = [RUN] if mark else [name for name in names if not OWN.fullmatch(name)]
+    if strange:
+        raise ValueError(
+            f"{folder} holds {strange[0]} and is not the folder of a training (no digest in "
+            f"{RUN}): move it away, or name another"
+        )
+    seals = {read_json(seal).get("run", "?") for seal in folder.glob(f"checkpoint-*/{SEAL}")}
+    return seals.pop() if len(seals) == 1 else "?"
+
+
+def reserve(path: Path, size: int) -> None:
+    """A file of so many bytes, its room on the disk taken: without, a mapped file that finds the
+    disk full ends the process without a word. Raises OSError where there is no room.
+    """
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            for start in range(0, size, 1 << 20):
+                file.write(bytes(min(1 << 20, size - start)))
+
+
+def steady(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A Trainer's log without times, and with the mean loss of all steps: the same for a run that
+    was interrupted, of which the Trainer only knows what came after.
+    """
+    rows = [{k: v for k, v in row.items() if not k.endswith(("time", "_second"))} for row in log]
+    total = 0.0
+    step = 0
+    for row in rows:
+        if "loss" in row:
+            total += row["loss"] * (row["step"] - step)
+            step = row["step"]
+        if "train_loss" in row:
+            row["train_loss"] = total / max(step, 1)
+    return rows
