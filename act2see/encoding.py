@@ -75,10 +75,19 @@ def tokenize(
 def _grid(picture: Picture, eye) -> tuple[int, int, int]:
     """The picture's size in patches, (1, height, width), as its image processor resizes it."""
     frame = frames_of(picture)[0]
-    limits = eye.size["shortest_edge"], eye.size["longest_edge"]
+    size = _limits(picture, eye)
+    limits = size["shortest_edge"], size["longest_edge"]
     sides_px = smart_resize(frame.height, frame.width, eye.patch_size * eye.merge_size, *limits)
     height, width = (side_px // eye.patch_size for side_px in sides_px)
     return 1, height, width
+
+
+def _limits(picture: Picture, eye) -> dict[str, int]:
+    """Fewest and most pixels of a frame, in the processor's words, which call both an edge."""
+    if not isinstance(picture, tuple):
+        return dict(eye.size)
+    # The processor of videos enlarges no frame but to a whole token: its least is of a whole video.
+    return dict(eye.size) | {"shortest_edge": (eye.patch_size * eye.merge_size) ** 2}
 
 
 def positions(encoding: Encoding, model: PreTrainedModel) -> torch.Tensor:
@@ -119,16 +128,21 @@ def pixels(images: list[Picture], processor: ProcessorMixin) -> dict[str, torch.
     if not images:
         return {}
     eye = processor.image_processor
-    patches = dict(eye([frames_of(image)[0] for image in images], return_tensors="pt"))
-    if pairs := [image for image in images if isinstance(image, tuple)]:
-        counts = patches["image_grid_thw"].prod(-1)
-        paired = torch.tensor([isinstance(i, tuple) for i in images]).repeat_interleave(counts)
-        later = eye([two for _, two in pairs], return_tensors="pt")["pixel_values"]
+    patches = [_patches(image, eye) for image in images]
+    return {name: torch.cat([part[name] for part in patches]) for name in patches[0]}
+
+
+def _patches(picture: Picture, eye) -> dict[str, torch.Tensor]:
+    """pixel_values and image_grid_thw of one picture."""
+    frames = list(frames_of(picture))
+    patches = dict(eye(frames, size=_limits(picture, eye), return_tensors="pt"))
+    first, *later = patches["pixel_values"].chunk(len(frames))
+    if later:
         # The processor repeats an image for the second moment; a pair's second frame goes there.
         moments = (3, eye.temporal_patch_size, -1)
-        first = patches["pixel_values"].unflatten(1, moments)
-        first[paired, :, 1] = later.unflatten(1, moments)[:, :, 1]
-    return patches
+        second = later[0].unflatten(1, moments)[:, :, 1]
+        first.unflatten(1, moments)[:, :, 1] = second
+    return {"pixel_values": first, "image_grid_thw": patches["image_grid_thw"][:1]}
 
 
 def see(

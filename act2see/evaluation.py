@@ -4,6 +4,7 @@ Works on a policy, questions, tools and the names of models. Knows nothing of ho
 scored, nor of which questions follow an answer: a data set says both. Our choice.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from math import nan
 from pathlib import Path
@@ -17,6 +18,7 @@ from act2see.student import fingerprint
 from act2see.tools.tool import Tool
 from act2see.trace import Question, Trace
 
+MOST_CUT = 0.05  # of the dialogues
 FollowUp = Callable[[Sequence[Trace]], list[Question]]
 
 
@@ -40,16 +42,23 @@ def answer(
     an interruption and it goes on; run it again when all is there and nothing is asked.
     seed: that the questions were drawn with. models: folders or hub names of all that answers, base
     and adapter. follow_up: of a `Dataset`, the questions that come after these traces.
-    Raises as `interleave.collect`.
+    Raises as `interleave.collect`, and warns where many turns were cut off: a system that needs
+    more words than its limit is measured too low.
     """
     if not questions:
         return []
     path = folder / file_name(policy.name, questions, budget, seed, models)
     traces = collect(path, questions, policy, tools, budget, models=models)
-    following = follow_up(traces)
-    if not following:
-        return traces
-    return traces + collect(path, following, policy, tools, budget, models=models)
+    if following := follow_up(traces):
+        traces += collect(path, following, policy, tools, budget, models=models)
+    cut = sum(trace.truncated for trace in traces)
+    if cut > MOST_CUT * len(traces):
+        rule = "what they say counts as a forced letter: raise reply_tokens"
+        message = (
+            f"{cut} of {len(traces)} dialogues of {policy.name} ran into the token limit; {rule}"
+        )
+        warnings.warn(message, stacklevel=2)
+    return traces
 
 
 def mean_cost(

@@ -1,5 +1,9 @@
 """A scripted policy is asked as notebooks 04 and 05 ask a student."""
 
+import warnings
+
+import pytest
+
 from act2see.evaluation import answer, file_name
 from act2see.interleave import Budget
 from act2see.trace import Reply
@@ -67,3 +71,21 @@ def test_systems_seeds_frames_and_models_have_files_of_their_own(questions, tmp_
     names.add(file_name("act2see", questions, BUDGET, 0, [tmp_path]))
     assert len(names) == 6
     assert all(name.startswith("pocket-") and "/" not in name for name in names)
+
+
+class CutOff(Scripted):
+    """Runs into the token limit at every turn."""
+
+    def reply(self, traces):
+        return [Reply("it is the", truncated=True) for _ in traces]
+
+    def force(self, traces):
+        return ["Answer: A" for _ in traces]
+
+
+def test_many_turns_that_were_cut_off_are_told(questions, tmp_path):
+    with pytest.warns(UserWarning, match="2 of 2 dialogues of scripted ran into the token limit"):
+        answer(CutOff(), questions[:2], (), BUDGET, tmp_path, 0, [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        answer(Scripted(), questions[:2], (), BUDGET, tmp_path / "whole", 0, [])
