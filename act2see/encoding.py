@@ -128,6 +128,9 @@ def pixels(images: list[Picture], processor: ProcessorMixin) -> dict[str, torch.
     if not images:
         return {}
     eye = processor.image_processor
+    if not any(isinstance(image, tuple) for image in images):
+        # All at once takes half the time, which matters where frames are small and many.
+        return dict(eye(images, return_tensors="pt"))
     patches = [_patches(image, eye) for image in images]
     return {name: torch.cat([part[name] for part in patches]) for name in patches[0]}
 
