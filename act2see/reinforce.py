@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from act2see.encoding import Encoding, alike, encode, encode_forced
 from act2see.finetune import (
@@ -27,6 +26,7 @@ from act2see.finetune import (
     adapted,
     arguments,
     example,
+    go_on,
     pad,
     peak_memory_gb,
     prepare_folder,
@@ -323,7 +323,7 @@ def reinforce(
     trainer = GroupTrainer(
         task, groups, recipe, processor, model=model, args=settings(folder, recipe, groups)
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder))
+    go_on(trainer)
     save_adapter(model, folder / "adapter")
     (folder / "features.bin").unlink(missing_ok=True)
     log = trainer.state.log_history
