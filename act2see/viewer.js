@@ -15,7 +15,7 @@ const NAMES = {
 };
 const LEGEND = {
   overview: "overview", retrieved: "retrieved", made: "generated, edited", again: "again",
-  refused: "refused", named: "names the frame's time",
+  refused: "refused", named: "names its time",
 };
 const BUTTONS = [
   ["first", "|‹", "First frame (Home)"],
@@ -183,7 +183,7 @@ class Pane {
     this.cards = this.stops.map((stop, i) => this.card(stop, i));
     this.strip = h("div", { class: "strip", role: "group", "aria-label": "frames in the order shown" },
       ...this.groups());
-    const name = h("h3", {}, trace.name, h("span", { class: "verdict" }, trace.verdict));
+    const name = h("h3", {}, trace.name, " ", h("span", { class: "verdict" }, trace.verdict));
     this.node = h("article", { class: "pane", "aria-label": trace.name },
       name, this.screen, this.words, this.axis, this.strip);
   }

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from act2see.store import write_text
 from act2see.style import BLUE, ORANGE, frame_colour
 from act2see.trace import LETTERS, Frame, Question, Step, Trace
-from act2see.trace_figure import clip_end_s
+from act2see.trace_figure import clip_end_s, trace_png
 from act2see.video import probe
 
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ def frame_viewer(traces: Sequence[Trace], beside: Sequence[Trace] = ()) -> "Widg
     """A widget that shows traces; `beside` each its twin, which moves in step.
 
     beside: other traces of the same questions in the same order, such as those of the base; none
-    for single traces. It needs no kernel once it is drawn. Raises ValueError for no traces, or
-    where the questions differ; FileNotFoundError where the picture of a frame is gone.
+    for single traces. It needs no kernel once it is drawn; a stored notebook shows the figure of
+    the first trace where it cannot show the widget. Raises ValueError for no traces, or where the
+    questions differ; FileNotFoundError where the picture of a frame is gone.
     """
     if not find_spec("anywidget"):
         from ipywidgets import HTML
@@ -72,6 +73,13 @@ def frame_viewer(traces: Sequence[Trace], beside: Sequence[Trace] = ()) -> "Widg
         _esm = SCRIPT
         _css = STYLE
         data = Unicode().tag(sync=True)
+
+        def _repr_mimebundle_(self, **more: object) -> tuple[dict, dict]:
+            data, metadata = super()._repr_mimebundle_(**more)
+            # What a stored notebook shows on GitHub, and in JupyterLab until it is trusted.
+            still = b64encode(trace_png([*beside[:1], *traces[:1]])).decode()
+            alt = f"A trace about: {traces[0].question.text}"
+            return data | {"image/png": still}, metadata | {"image/png": {"alt": alt}}
 
     return TraceViewer(data=viewer_json(traces, beside))
 

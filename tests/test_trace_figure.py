@@ -1,5 +1,6 @@
 """The picture of a trace: every frame, step and time, in order, inside the page."""
 
+import io
 from itertools import pairwise
 
 import numpy as np
@@ -7,11 +8,11 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from act2see import figures
+from act2see import figures, fonts
 from act2see.pocket.world import render, sample_scene
 from act2see.style import BLUE, GREEN, ORANGE, frame_colour
 from act2see.trace import Frame, Question, Step, Trace
-from act2see.trace_figure import clip_end_s, trace_figure
+from act2see.trace_figure import clip_end_s, trace_figure, trace_png
 
 
 def frames(times_s, **more):
@@ -108,6 +109,69 @@ def test_it_stays_inside_the_page(calls, overview):
         box = text.get_window_extent()
         assert box.x0 >= 0 and box.x1 <= page.x1 and box.y0 >= 0 and box.y1 <= page.y1, text
     assert figure.get_figwidth() == 10
+
+
+@pytest.mark.parametrize(
+    "words", ["W" * 400, "WORD " * 90, "$x$ " * 99, "一二三、" * 99, "🤔" * 200]
+)
+@pytest.mark.parametrize("dpi", [60, 100, 160])
+def test_text_of_any_kind_stays_inside_the_page_and_is_no_formula(words, dpi):
+    spoken = trace()
+    spoken.question.text = words
+    spoken.question.options = [words[:200], "red"]
+    spoken.steps = [Step(kind=kind, text=words) for kind in ("think", "call", "evidence", "answer")]
+    figure = trace_figure(spoken)
+    figure.set_dpi(dpi)
+    figure.draw_without_rendering()
+    for text in figure.axes[0].texts:
+        assert not text.get_parse_math() or "$" not in text.get_text()
+        assert text.get_window_extent().x1 <= figure.bbox.x1, text
+
+
+def test_times_of_a_large_overview_do_not_run_into_each_other():
+    spoken = trace()
+    spoken.overview = [
+        f.model_copy(update={"time_s": f.time_s + 3500}) for f in trace(0, 32).overview
+    ]
+    spoken.question.duration_s = 3600
+    figure = trace_figure(spoken)
+    figure.draw_without_rendering()
+    labels = [t for t in figure.axes[0].texts if t.get_text().startswith("35")]
+    boxes = [t.get_window_extent() for t in labels]
+    assert len(boxes) == 32
+    assert not any(one.overlaps(other) for one, other in pairwise(boxes))
+
+
+def test_frames_that_are_not_real_are_larger_and_a_very_high_one_is_cut_to_size():
+    real, drawn = [image.get_extent() for image in trace_figure(trace()).axes[0].images[-2:]]
+    assert drawn[1] - drawn[0] > 1.9 * (real[1] - real[0])
+    spoken = trace()
+    spoken.overview = [Frame(time_s=1.0, pixels=Image.new("RGB", (1, 4000)))]
+    assert trace_figure(spoken).get_figheight() < 20
+
+
+def test_calls_of_one_moment_share_the_place_of_their_numbers():
+    spoken = trace(calls=0)
+    spoken.steps = [Step(kind="evidence", frames=frames([at])) for at in (3.0, 3.1, 20.0)]
+    clip = trace_figure(spoken).axes[0].child_axes[0]
+    assert [t.get_text() for t in clip.texts] == ["1, 2", "3"]
+
+
+def test_letters_that_no_font_has_are_counted(monkeypatch):
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [])
+    fonts._found.cache_clear()
+    spoken = trace()
+    spoken.question.text = "画 what 🤔?"
+    words = [t.get_text() for t in trace_figure(spoken).axes[0].texts]
+    fonts._found.cache_clear()
+    assert "2 letters are boxes: no font of this machine has them." in words
+    assert not any("boxes" in t.get_text() for t in trace_figure(trace()).axes[0].texts)
+
+
+def test_several_traces_make_one_picture():
+    one = Image.open(io.BytesIO(trace_png([trace()])))
+    two = Image.open(io.BytesIO(trace_png([trace(), trace()])))
+    assert two.size == (one.width, 2 * one.height)
 
 
 def test_the_axis_of_a_clip_of_unknown_length_ends_at_the_last_frame():

@@ -263,6 +263,14 @@ def test_the_widget_carries_the_same_script_and_data():
     assert (widget._esm, widget._css) == (viewer.SCRIPT, viewer.STYLE)
 
 
+def test_a_stored_notebook_holds_a_picture_of_the_first_trace_next_to_the_widget():
+    data, metadata = frame_viewer([trace(), trace()], [trace(), trace()])._repr_mimebundle_()
+    still = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert still.format == "PNG" and still.height > still.width / 2
+    assert metadata["image/png"]["alt"] == "A trace about: what colour?"
+    assert "application/vnd.jupyter.widget-view+json" in data
+
+
 def test_without_anywidget_the_page_stands_in_a_core_widget(monkeypatch):
     monkeypatch.setattr(viewer, "find_spec", lambda name: None)
     widget = frame_viewer([marked()])
