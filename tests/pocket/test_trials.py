@@ -1,0 +1,75 @@
+import json
+
+import pandas as pd
+import pytest
+
+from act2see.pocket import trials
+from act2see.pocket.questions import FOUNDATION
+from act2see.pocket.trials import ARMS, Arm, Trials, curves, gains, reward
+from act2see.rewards import LookReward, framemind, naive
+from act2see.trace import LETTERS, Step
+
+FACTS = dict.fromkeys(trials.CURVE, 0.5)
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Trials(tmp_path, lessons=4, passes=4, asked=4, steps=2, tested=8)
+
+
+def answered(trace, right):
+    letter = LETTERS[(trace.question.answer + (not right)) % 4]
+    steps = [*trace.steps[:-1], Step(kind="answer", text=f"Answer: {letter}")]
+    return trace.model_copy(update={"steps": steps})
+
+
+def test_every_reinforced_arm_has_its_start_among_the_arms():
+    starts = {arm.start: arm for arm in ARMS if not arm.reward}
+    for arm in ARMS:
+        assert starts[arm.start].way.tools == arm.way.tools or arm.name == "FrameMind"
+    assert len({arm.name for arm in ARMS}) == len(ARMS)
+
+
+def test_no_two_runs_share_a_folder_and_a_start_without_a_seed_is_asked_once(study):
+    names = [study.name(arm, seed) for arm in ARMS for seed in range(3)]
+    assert len({*names}) == sum(3 if a.reward or a.start in ("half", "chains") else 1 for a in ARMS)
+    assert not any(set(name) & set(", /") for name in names)
+
+
+def test_rewards_are_the_arms(study, questions):
+    assert reward(Arm("a", "base", "naive"), questions) is naive
+    assert reward(Arm("a", "base", "framemind"), questions) is framemind
+    look = reward(Arm("a", "half", "look"), questions)
+    assert isinstance(look, LookReward)
+    static = [q for q in questions if q.family == "static"]
+    assert {look.gain[q.id] for q in static} == {0.0}
+    assert {look.gain[q.id] for q in questions if q.family == "moment"} == {1.0}
+
+
+def test_a_gain_is_paired_over_all_seeds_by_family(traces):
+    before = Arm("SFT", "half")
+    after = Arm("SFT, then RL", "half", "naive")
+    asked = [t for t in traces if t.question.family in FOUNDATION]
+    answers = {
+        (arm, seed): [answered(t, arm is after or t.question.family == "static") for t in asked]
+        for arm in (before, after)
+        for seed in range(2)
+    }
+    table = gains(answers, [before, after], 2).set_index("family")
+    assert table.loc["static", "accuracy"] == 0
+    assert table.loc["need a look", "accuracy"] == 1
+    assert table.loc["moment", "n"] == 2 * sum(t.question.family == "moment" for t in asked)
+    assert set(table.system) == {"SFT, then RL: gain"} and set(table.seed) == {"all"}
+
+
+def test_curves_are_those_of_the_logs(study):
+    arm = Arm("SFT, then RL", "half", "naive")
+    for seed in range(2):
+        folder = study.student(arm, seed)
+        folder.mkdir(parents=True)
+        log = [FACTS | {"step": 0, "reward": seed}, {"loss": 1.0}, FACTS | {"step": 1}]
+        (folder / "log.json").write_text(json.dumps(log))
+    table = curves(study, [arm, Arm("SFT", "half")], 2)
+    assert list(table.columns) == ["system", "seed", "step", *trials.CURVE]
+    assert list(table.reward) == [0, 0.5, 1, 0.5]
+    assert isinstance(table, pd.DataFrame) and set(table.system) == {"SFT, then RL"}
