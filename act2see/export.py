@@ -66,7 +66,8 @@ act2see {version}, an independent reproduction of [Act2See](https://arxiv.org/ab
 **Columns.** `messages`: role and parts; `spoken` marks what the assistant said, and an `image` part
 is the next of `images`. `conversations`: the same as texts, `<image>` for a frame. In TRL,
 `SFTConfig(assistant_only_loss=True, chat_template_path="chat_template.jinja")` with the template of
-this folder writes `messages` as they are. For LLaMA-Factory, `dataset_info.json` names the columns.
+this folder writes `messages` as they are. For LLaMA-Factory, `dataset_info.json` names the columns;
+its template `qwen3_vl` writes the same text, and its loss also falls on the tag before a thought.
 A frame is one image, also where the overview was a video.
 """
 STUDENT = """\
