@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
+from act2see.files import replacing
+from act2see.plain import drawn
 from act2see.style import BLUE, DASHED, GREY, ORANGE, PALETTE, RED
 from act2see.trace import Trace
 
@@ -79,7 +81,7 @@ def beside_the_paper(published: DataFrame, own: DataFrame) -> Figure:
         same = "the same" if {protocol} == set(published.protocol) else "the protocols differ"
         notes.append(f"Of this run, {name}, n = {n}: {protocol} ({same}).")
     lines = [line for note in notes for line in textwrap.wrap(note, 130)]
-    figure.supxlabel("\n".join(lines), fontsize=8, x=0.02, ha="left", color="#555555")
+    figure.supxlabel(drawn("\n".join(lines)), fontsize=8, x=0.02, ha="left", color="#555555")
     figure.legend(loc="outside upper center", ncols=4, **LEGEND)
     return figure
 
@@ -102,7 +104,7 @@ def published_gains(comparisons: DataFrame, credit: str) -> Figure:
         label = f"{label} by the unpaired test ({len(rows)})"
         axes.errorbar(gain[rows], rows, xerr=ends, color=colour, label=label, **style)
     axes.axvline(0, color="black", linewidth=1, linestyle=DASHED)
-    names = [f"{r.table}, {r.benchmark}: {r.one} → {r.two}" for r in table.itertuples()]
+    names = [drawn(f"{r.table}, {r.benchmark}: {r.one} → {r.two}") for r in table.itertuples()]
     axes.set_yticks(table.index, names, fontsize=8)
     chances = ["< 0.001" if p < 0.001 else f"= {p:.2g}" for p in table.p]
     notes = [
@@ -115,7 +117,7 @@ def published_gains(comparisons: DataFrame, credit: str) -> Figure:
     right.spines["right"].set_visible(False)
     below = f"n, needed: questions asked, and for a power of 80 % if the gain is true. {credit}"
     lines = textwrap.wrap(below, 150)
-    figure.supxlabel("\n".join(lines), fontsize=8, x=0.02, ha="left", color="#555555")
+    figure.supxlabel(drawn("\n".join(lines)), fontsize=8, x=0.02, ha="left", color="#555555")
     figure.legend(loc="outside upper center", ncols=2, **LEGEND)
     return figure
 
@@ -125,7 +127,7 @@ def calls_by_family(results: DataFrame, system: str, world: str) -> Figure:
     table = results.set_index(["system", "family"]).loc[system]
     title = f"When {system} looks again, {world}"
     figure, axes = _panels(SIZE_IN, (title, "question family", "tool calls (count per question)"))
-    names = [f"{family}\nn = {n}" for family, n in table.n.items()]
+    names = [drawn(f"{family}\nn = {n}") for family, n in table.n.items()]
     bars = axes.bar(names, table.calls_per_question, 0.62, color=BLUE)
     axes.bar_label(bars, [f"{100 * rate:.0f} % call" for rate in table.tool_call_rate], fontsize=9)
     axes.set_ylim(0, max(1, 1.15 * table.calls_per_question.max()))
@@ -133,11 +135,11 @@ def calls_by_family(results: DataFrame, system: str, world: str) -> Figure:
 
 
 def cells(table: DataFrame, title: str, x: str, world: str, reference: str = "") -> Figure:
-    """Accuracy of the cells of one grid, in their order, with 95 % intervals.
+    """Accuracy of the cells of one grid, in their order, with 95 % intervals and n below.
 
-    table: of `findings.grid_cells`, with cell, n, accuracy, low, high. reference: a cell that is
-    drawn as a dashed line instead. Where the table lacks the grid or the reference, as that of a
-    run in part may, words say so.
+    table: of `findings.grid_cells`, which takes one seed, with cell, n, accuracy, low, high.
+    reference: a cell that is drawn as a dashed line instead. Where the table lacks the grid or the
+    reference, as that of a run in part may, words say so.
     """
     labels = (f"{title}, {world}", x, "accuracy (%)")
     points = table[table.cell != reference]
@@ -145,11 +147,14 @@ def cells(table: DataFrame, title: str, x: str, world: str, reference: str = "")
         return _words(labels, f"Not enough cells in this table: {', '.join(table.cell) or 'none'}.")
     figure, axes = _panels(SIZE_IN, labels)
     if reference:
-        style = {"color": GREY, "linestyle": DASHED, "linewidth": 1, "label": reference}
+        style = {"color": GREY, "linestyle": DASHED, "linewidth": 1}
+        style["label"] = drawn(reference)
         axes.axhline(100 * table.set_index("cell").accuracy[reference], **style)
-    names = [textwrap.fill(str(name), 13) for name in points.cell]
+    names = [drawn(textwrap.fill(str(name), 13)) for name in points.cell]
     style = {"fmt": "o", "color": BLUE, "ecolor": "#333333", "capsize": 3, "label": "student"}
     axes.errorbar(names, *_percent(points), **style)
+    counts = "/".join(map(str, sorted({*table.n})))
+    axes.set_xlabel(f"{drawn(x)}\nn = {counts} a cell; 95 % Wilson intervals; one seed")
     axes.set_ylim(0, 105)
     axes.margins(x=0.1)
     if reference:
@@ -213,13 +218,37 @@ def loss_curve(log: Sequence[dict], world: str) -> Figure:
     return figure
 
 
+def learning_curves(table: DataFrame, systems: Sequence[str], world: str) -> Figure:
+    """Along the steps of reinforcement: answers that are right, dialogues that call, their tokens.
+
+    table: system, seed, step, right, callers (shares), tokens. A thin line a seed, a thick one the
+    mean of all.
+    """
+    titles = ("Right answers", "Dialogues that call", "Tokens that a dialogue says")
+    columns = {"right": "share (%)", "callers": "share (%)", "tokens": "tokens (count)"}
+    labels = [(t, "step", y) for t, y in zip(titles, columns.values(), strict=True)]
+    figure, *panels = _panels((11, 4.2), *labels)
+    for name, colour in zip(systems, PALETTE[1:], strict=False):
+        runs = table[table.system == name]
+        for axes, column in zip(panels, columns, strict=True):
+            scale = 1 if column == "tokens" else 100
+            lines = scale * runs.pivot(index="step", columns="seed", values=column)
+            axes.plot(lines, color=colour, linewidth=0.7, alpha=0.5)
+            axes.plot(lines.mean(axis=1), color=colour, linewidth=2.2, label=drawn(name))
+            axes.set_ylim(0, None if column == "tokens" else 103)
+    figure.suptitle(drawn(f"Reinforcement, {world}"), fontsize=12)
+    lines, names = panels[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=4, **LEGEND)
+    return figure
+
+
 def save(figure: Figure, path: Path | str) -> None:
     """Write `path`.pdf and `path`.png, byte for byte the same when drawn again."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     # The date and the version of matplotlib would differ; fonts stay text that can be searched.
-    with rc_context({"pdf.fonttype": 42}):
-        figure.savefig(f"{path}.pdf", dpi=160, metadata={"CreationDate": None})
-        figure.savefig(f"{path}.png", dpi=160, metadata={"Software": None})
+    facts = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    for form, metadata in facts.items():
+        with rc_context({"pdf.fonttype": 42}), replacing(Path(f"{path}.{form}")) as partial:
+            figure.savefig(partial, format=form, dpi=160, metadata=metadata)
 
 
 def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tuple:
@@ -227,8 +256,9 @@ def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tupl
     # Styled panel by panel: matplotlib reads most of rcParams only when it draws.
     figure = Figure(figsize=size_in, layout="constrained")
     for place, (title, x, y) in enumerate(labels, 1):
-        axes = figure.add_subplot(1, len(labels), place, xlabel=x, ylabel=y, axisbelow=True)
-        axes.set_title(title, fontsize=11, loc="left")
+        axes = figure.add_subplot(1, len(labels), place, axisbelow=True)
+        axes.set(xlabel=drawn(x), ylabel=drawn(y))
+        axes.set_title(drawn(title), fontsize=11, loc="left")
         axes.tick_params(labelsize=9, color=GREY, length=3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)
@@ -240,7 +270,7 @@ def _words(labels: tuple[str, str, str], words: str) -> Figure:
     """A figure that says in words why nothing is drawn."""
     figure, axes = _panels(SIZE_IN, labels)
     axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
-    axes.text(0.5, 0.5, words, ha="center", color="#555555")
+    axes.text(0.5, 0.5, drawn(words), ha="center", color="#555555")
     return figure
 
 
@@ -268,8 +298,9 @@ def _bars(
         places = [list(names).index(name) + offset for name in table.index]
         percent, whiskers = _percent(table)
         style = {"ecolor": "#333333", "capsize": 2, "color": PALETTE[i % len(PALETTE)]} | style
-        bars = axes.bar(places, percent, 0.92 * width, yerr=whiskers, label=label, **style)
+        style["label"] = drawn(label)
+        bars = axes.bar(places, percent, 0.92 * width, yerr=whiskers, **style)
         axes.bar_label(bars, fmt=form, fontsize=8, padding=1)
-    axes.set_xticks(range(len(names)), names.values())
+    axes.set_xticks(range(len(names)), map(drawn, names.values()))
     # Room above 100 % for the number over a bar that is as high.
     axes.set(ylim=(0, 107), yticks=range(0, 101, 25))

@@ -1,4 +1,4 @@
-"""What a run shows, and the paper: cells, where mistakes lie, comparisons and claims in words.
+"""Findings of a run, and of the paper: cells, places of mistakes, comparisons, claims in words.
 
 Works on traces, on the tables of `statistics` and of `ablations`, and on the paper's published
 ones (data/paper/). Knows nothing of models or files, nor of how an interval is made. Words follow
@@ -10,6 +10,8 @@ from math import isnan, sqrt
 
 from pandas import DataFrame, crosstab
 
+from act2see.plain import markdown
+from act2see.pocket.claims import false_claims
 from act2see.statistics import questions_needed, unpaired_gain
 from act2see.trace import Trace
 
@@ -64,18 +66,21 @@ def claim_in_words(claim: str, name: str, low: float, high: float) -> str:
 def comparison_in_words(
     one: str, two: str, families: Sequence[str], comparison: Mapping[str, float]
 ) -> str:
-    """What comparing two systems over these families shows, as a list item.
+    """The comparison of two systems over these families, as a list item.
 
     comparison: of `statistics.compare(one's traces, two's traces, families)`. A difference is
     called one only where its interval leaves out zero.
     """
+    one = markdown(one)
+    two = markdown(two)
+    named = markdown(", ".join(families))
     low = comparison["low"]
     high = comparison["high"]
     same = "cannot be distinguished from"
     verdict = "is better than" if low > 0 else "is worse than" if high < 0 else same
     span = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
     return (
-        f"- On {comparison['n']} questions of {', '.join(families)}, {one} is right on "
+        f"- On {comparison['n']} questions of {named}, {one} is right on "
         f"{comparison['base']:.1%}, {two} on {comparison['tuned']:.1%}: "
         f"{100 * comparison['gain']:+.1f} points, {'no interval' if isnan(low) else span}, "
         f"p = {comparison['p']:.2g}. **{two} {verdict} {one}.**"
@@ -96,10 +101,10 @@ def own_scores(official: DataFrame, systems: Sequence[str], world: str) -> DataF
 
 
 def evidence_place(trace: Trace) -> str:
-    """Where the frames of a dialogue lie: `looked nowhere`, `elsewhere` or `there`.
+    """Where the frames of a dialogue lie: `looked nowhere`, `elsewhere`, `at a part` or `there`.
 
-    There: in every window that matters, which only a simulated world knows; outside it, a dialogue
-    with frames `looked somewhere`.
+    There: in every window that matters, which only a simulated world knows; at a part: in some of
+    them. Outside a simulated world, a dialogue with frames `looked somewhere`.
     """
     times_s = [frame.time_s for step in trace.steps for frame in step.frames]
     windows = trace.question.truth.get("windows")
@@ -107,28 +112,41 @@ def evidence_place(trace: Trace) -> str:
         return "looked nowhere"
     if windows is None:
         return "looked somewhere"
-    # A question of order has two windows, and one alone does not answer it.
-    there = all(any(low <= time_s <= high for time_s in times_s) for low, high in windows)
-    return "looked there" if there else "looked elsewhere"
+    seen = [any(low <= time_s <= high for time_s in times_s) for low, high in windows]
+    # A question of order has two windows, and the first can settle it.
+    return "looked there" if all(seen) else "looked at a part" if any(seen) else "looked elsewhere"
+
+
+def answer_kind(trace: Trace) -> str:
+    """`right`, `misread` or `misjudged`; `wrong` outside a simulated world, where nobody can tell.
+
+    misread: a sentence about a frame is false. misjudged: only the conclusion is.
+    """
+    if trace.correct():
+        return "right"
+    if "seed" not in trace.question.truth:
+        return "wrong"
+    misread = any("so it is " not in claim for claim in false_claims(trace))
+    return "misread" if misread else "misjudged"
 
 
 def answers_by_place(traces: Sequence[Trace], families: Sequence[str]) -> DataFrame:
-    """How many dialogues of each family looked where, and were right or wrong.
+    """How many dialogues of each family looked where, and how they answered.
 
-    Returns a row a family; columns are pairs of `evidence_place` and `right` or `wrong`.
+    Returns a row a family; columns are pairs of `evidence_place` and `answer_kind`.
     """
     facts = DataFrame(
         {
             "family": [t.question.family for t in traces],
             "place": [evidence_place(t) for t in traces],
-            "answer": ["right" if t.correct() else "wrong" for t in traces],
+            "answer": [answer_kind(t) for t in traces],
         }
     )
     return crosstab(facts.family, [facts.place, facts.answer]).reindex(families)
 
 
 def published_comparisons(tables: DataFrame, effects: Mapping[str, float] = {}) -> DataFrame:
-    """What the paper's tables compare, each with the unpaired test, in the tables' order.
+    """The comparisons of the paper's tables, each with the unpaired test, in the tables' order.
 
     tables: data/paper/tables.csv, where `against` names the system of the same table and benchmark
     that a row is the baseline of; score in percent. Returns table, benchmark, n, one, two, gain,
@@ -159,8 +177,8 @@ def published_in_words(comparisons: DataFrame) -> str:
     names = (shown.benchmark + " (" + shown.table + ")").to_list()
     return (
         f"Of the paper's {total} differences, an unpaired test shows {len(shown)}: "
-        f"{', '.join(names) or 'none'}. The other {total - len(shown)} are not shown, which does "
-        "not mean that there is no effect. The systems answered the same questions, so a paired "
+        f"{markdown(', '.join(names)) or 'none'}. The other {total - len(shown)} are not shown, "
+        "which does not mean that there is no effect. The systems answered the same questions, so a paired "
         "test would be sharper, and it needs their answers, which are not published. Each p stands "
         f"alone: of {total} tests of no effect, {0.05 * total:.1f} would be expected under 0.05."
     )

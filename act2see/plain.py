@@ -10,7 +10,7 @@ DOLLARS = "tex2jax_ignore mathjax_ignore"  # classes of a page's part in which "
 HALF = re.compile(r"[\ud800-\udfff]")  # half a character, which no file and no server takes
 # Codes that a terminal obeys, and those that turn the direction of writing round.
 OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-MARKUP = re.compile(r"[\\`*_{}\[\]()<>#+!|$~&^:@]")
+MARKUP = re.compile(r"[\\`*{}\[\]<>|$~&^]|(?<!\w)_|_(?!\w)")
 
 
 def mended(value: Any) -> Any:

@@ -274,3 +274,22 @@ def test_the_committed_gains_are_drawn_from_the_table_byte_for_byte(tmp_path):
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (ROOT / "figures" / path.name).read_bytes(), "make picture"
     assert "Ma, Yuxiao Qu" in credit and "arXiv 2605.01657" in credit
+
+
+NAMES = [r"$\frac{1}{0$", "cost $5 and $6", "$", "a\x1b[31mb"]
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
+    table = results()
+    table["family"] = table.family.map({"static": NAMES[0], "moment": NAMES[1]})
+    table["system"] = table.system.map({"base": NAMES[2], "act2see": NAMES[3]})
+    drawings = [figures.accuracy_by_family(table, NAMES[2:], NAMES[1])]
+    drawings += [figures.calls_by_family(table, NAMES[2], NAMES[0])]
+    drawings += [cells((NAMES[0], 120, 0.3, 0.2, 0.4), (NAMES[1], 120, 0.5, 0.4, 0.6), BASE)]
+    drawings += [figures.loss_curve([{"step": 1, "loss": 1.0}], NAMES[0])]
+    for number, figure in enumerate(drawings):
+        figures.save(figure, tmp_path / str(number))
+    assert "\x1b" not in texts(drawings[0])
+    pages = [(tmp_path / f"{number}.pdf").read_bytes() for number in range(4)]
+    assert all(page.startswith(b"%PDF") for page in pages)
+    assert len(list(tmp_path.iterdir())) == 8

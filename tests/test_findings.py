@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from act2see import findings, statistics
+from act2see.store import read_traces
 from act2see.trace import Frame, Question, Step, Trace
 
 PAPER = Path(__file__).parents[1] / "data" / "paper"
@@ -129,11 +130,22 @@ def trace(times_s=(), windows=((1.0, 2.0),), letter="B", family="order", id=""):
     ("times_s", "windows", "place"),
     [([], [[1, 2]], "looked nowhere"), ([], None, "looked nowhere"),
      ([5.0], None, "looked somewhere"), ([5.0], [[1, 2]], "looked elsewhere"),
-     ([5.0, 2.0], [[1, 2]], "looked there"), ([1.5], [[1, 2], [4, 6]], "looked elsewhere"),
+     ([5.0, 2.0], [[1, 2]], "looked there"), ([1.5], [[1, 2], [4, 6]], "looked at a part"),
      ([1.5, 4.0], [[1, 2], [4, 6]], "looked there")],
 )  # fmt: skip
 def test_evidence_has_a_place(times_s, windows, place):
     assert findings.evidence_place(trace(times_s, windows)) == place
+
+
+def test_a_wrong_answer_is_misread_misjudged_or_not_to_be_told():
+    (seen,) = read_traces(PAPER.parents[1] / "figures" / "trace.jsonl")
+    assert findings.answer_kind(seen) == "right"
+    seen.steps[-1].text = "Answer: B"
+    assert findings.answer_kind(seen) == "misjudged"
+    seen.steps[3].text = "at 8.5 the visitor is a blue disc. so it is blue."
+    assert findings.answer_kind(seen) == "misread"
+    seen.question = seen.question.model_copy(update={"truth": {}})
+    assert findings.answer_kind(seen) == "wrong"
 
 
 def test_answers_are_counted_by_place():
@@ -217,3 +229,12 @@ def test_three_questions_a_video_can_take_video_mmes_difference_away(published):
         table = findings.published_comparisons(published, {"Video-MME": effect})
         assert table.shown[0] == (table.low[0] > 0) == shown
         assert table.shown[1], "VideoEspresso is not touched"
+
+
+def test_names_show_as_text_in_words_for_a_page():
+    comparison = {"n": 2, "base": 0.5, "tuned": 1.0, "gain": 0.5, "low": 0.1, "high": 0.9, "p": 0.3}
+    names = ["<img src=x onerror=alert(1)>", "$5 and $6", "a_b", "[x](javascript:1)", "`*b*`"]
+    words = findings.comparison_in_words("<b>one</b>", "base_dense", names, comparison)
+    body = words.removesuffix("**").removeprefix("- ").replace("**base_dense", "base_dense")
+    assert not {*"<>$`*[]"} & {*body} and "a_b" in body and "base_dense" in body
+    assert "&#60;img src=x onerror=alert(1)&#62;" in body and "&#36;5 and &#36;6" in body
