@@ -204,7 +204,7 @@ LAYERS = (
     ("checkpoints", "store", "dialects", "datasets", "faithfulness", "figures", "findings"),
     ("encoding", "interleave", "viewer"),
     ("policies", "profiles", "distillation", "finetune", "evaluation"),
-    ("reinforce", "export", "face", "gpu_memory", "pocket.key_frames"),
+    ("reinforce", "export", "face", "gpu_memory", "pocket.key_frames", "pocket.environment"),
     ("pocket.grid", "teachers"),
     ("ablations", "pocket.making", "__main__"),
     ("pocket.trials",),

@@ -53,13 +53,18 @@ def scene_seed(split: str, seed: int, index: int) -> int:
 
 
 def pocket_questions(
-    split: str, seed: int, count: int, folder: Path, families: Sequence[str] = FOUNDATION
+    split: str,
+    seed: int,
+    count: int,
+    folder: Path,
+    families: Sequence[str] = FOUNDATION,
+    first: int = 0,
 ) -> list[Question]:
     """`count` questions, the families in turn, each about a clip in `folder` that no other has.
 
     Clips that are there already are not written again. The same split, seed and index give the
-    same question whatever `count` is. Raises ValueError for a count below 1, and for a file of
-    records in the place of a folder.
+    same question whatever `first`, the first index, and `count` are. Raises ValueError for a count
+    below 1, and for a file of records in the place of a folder.
     """
     if count < 1:
         raise ValueError(f"count is {count}; it must be 1 or more")
@@ -67,7 +72,8 @@ def pocket_questions(
         raise ValueError(
             f"folder is {folder}; it must be a folder for clips: name the source of those records"
         )
-    scenes = [world.sample_scene(scene_seed(split, seed, i)) for i in range(count)]
+    numbers = range(first, first + count)
+    scenes = [world.sample_scene(scene_seed(split, seed, i)) for i in numbers]
     clips = [folder / f"{scene.seed}.mp4" for scene in scenes]
     pairs = list(zip(scenes, clips, strict=True))
     missing = [pair for pair in pairs if not pair[1].exists()]
@@ -75,7 +81,7 @@ def pocket_questions(
     thread_map(lambda pair: world.write_clip(*pair), missing, **options)
     n = len(families)
     # The right letter moves on after each round of the families: none is right more often.
-    return [ask(s, families[i % n], clip, i // n % 4) for i, (s, clip) in enumerate(pairs)]
+    return [ask(s, families[i % n], clip, i // n % 4) for i, (s, clip) in enumerate(pairs, first)]
 
 
 def ask(

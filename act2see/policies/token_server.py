@@ -50,7 +50,7 @@ class TokenServer:
         limit: most tokens. Raises httpx.HTTPError, and ValueError or LookupError for a reply that
         is not one.
         """
-        urls = [f"data:image/png;base64,{b64encode(png(image)).decode()}" for image in images]
+        urls = [*map(data_url, images)]
         ask = self._vllm if self.kind == "vllm" else self._sglang
         return ask(ids, urls, limit, chances, sampling)
 
@@ -128,10 +128,10 @@ def connect(model: str, base_url: str, timeout_s: float = 600.0) -> TokenServer:
     return TokenServer(http, model, cards[model].get("parent") or "", kind)
 
 
-def png(image: Image.Image) -> bytes:
-    """The picture, every pixel as it is."""
+def data_url(image: Image.Image) -> str:
+    """The picture as a PNG in a URL, every pixel as it is."""
     image.save(file := io.BytesIO(), "PNG", compress_level=1)
-    return file.getvalue()
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
 
 
 def one_each(ids: list[int], image: int) -> list[int]:
