@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -189,3 +190,128 @@ def test_another_dialect_is_asked_anew_and_an_unknown_one_is_named(questions, tm
     script = Script([Reply("", answer="Answer: A")])
     with pytest.raises(ValueError, match="dialect is 'morse'; it must be one of: calls"):
         collect(tmp_path / "t.jsonl", questions[:1], script, (), Budget(dialect="morse"))
+
+
+ANSWER = [Reply("", answer="Answer: A")]
+
+
+@dataclass
+class Told(Script):
+    """A scripted policy that says what shapes its answers."""
+
+    setting: str = "12 tokens a turn"
+    system: str = "Be brief."
+
+    def instruction(self, trace):
+        return self.system
+
+
+def moved(question, folder):
+    """The question about a copy of its video in another folder."""
+    folder.mkdir(exist_ok=True)
+    video = shutil.copy(question.video, folder / "renamed.mp4")
+    return question.model_copy(update={"video": str(video)})
+
+
+def test_anything_that_shapes_an_answer_is_asked_anew_and_only_once(questions, tmp_path):
+    file = tmp_path / "t.jsonl"
+    model = tmp_path / "model"
+    (model / "inner").mkdir(parents=True)
+    (model / "inner" / "config.json").write_text("1")
+    one = questions[0]
+    base = {"policy": Told(ANSWER), "tools": TOOLS, "budget": Budget(), "models": [model]}
+    changes = [
+        {},
+        {"policy": Told(ANSWER, setting="4096 tokens a turn")},
+        {"policy": Told(ANSWER, system="Be long.")},
+        {"policy": Told(ANSWER, name="other")},
+        {"budget": Budget(max_calls=1)},
+        {"budget": Budget(overview_frames=3)},
+        {"budget": Budget(dialect="tags")},
+        {"tools": (RetrieveFrames(frames_per_call=2),)},
+        {"question": one.model_copy(update={"text": "which?"})},
+        {"question": one.model_copy(update={"video": questions[1].video, "duration_s": 1.0})},
+        {"written": "2"},
+    ]
+    for change in changes:
+        if "written" in change:
+            (model / "inner" / "config.json").write_text(change["written"])
+        options = base | {k: v for k, v in change.items() if k in base}
+        asked = options["policy"].widths
+        before = len(asked)
+        for _ in range(2):
+            collect(file, [change.get("question", one)], **options)
+        assert len(asked) == before + 1, change
+    assert len(read_traces(file)) == len(changes)
+
+
+def test_nothing_of_where_files_lie_is_asked_anew(questions, tmp_path, monkeypatch):
+    script = Script(ANSWER)
+    own = Question(video=questions[0].video, text="?", options=["a", "b"])
+    place = Path(own.video)
+    monkeypatch.chdir(place.parent)
+    spellings = [place.name, f"./{place.name}", f"../{place.parent.name}/{place.name}"]
+    asked = [own, *(Question(video=v, text="?", options=["a", "b"]) for v in spellings)]
+    asked.append(moved(own, tmp_path / "elsewhere"))
+    for question in [*asked, moved(questions[0], tmp_path / "elsewhere"), questions[0]]:
+        (trace,) = collect(tmp_path / "t.jsonl", [question], script, ())
+        assert trace.question.video == question.video
+    assert script.widths == [1, 1]  # own, and the record of the same video
+
+
+def test_a_record_with_half_a_character_or_no_number_is_asked_once(questions, tmp_path):
+    script = Script(ANSWER)
+    fields = questions[0].model_dump() | {"text": "\ud83d half", "truth": {"a": float("nan")}}
+    for _ in range(2):
+        collect(tmp_path / "t.jsonl", [Question(**fields)], script, ())
+    assert script.widths == [1]
+
+
+def test_a_trace_whose_picture_is_gone_is_asked_again(questions, tmp_path):
+    script = Script(ANSWER)
+    (trace,) = collect(tmp_path / "t.jsonl", questions[:1], script, ())
+    (tmp_path / "frames" / trace.overview[0].file).unlink()
+    (trace,) = collect(tmp_path / "t.jsonl", questions[:1], script, ())
+    assert script.widths == [1, 1] and trace.overview[0].image()
+
+
+def test_a_video_that_cannot_be_read_is_asked_about_once(questions, tmp_path):
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    bad = Question(video=str(tmp_path / "v.mp4"), text="?", options=["a", "b"])
+    script = Script(ANSWER)
+    for _ in range(2):
+        traces = collect(tmp_path / "t.jsonl", [questions[0], bad], script, ())
+        assert [bool(t.failed) for t in traces] == [False, True]
+    assert script.widths == [1] and len(read_traces(tmp_path / "t.jsonl")) == 2
+    shutil.copy(questions[1].video, bad.video)
+    (trace,) = collect(tmp_path / "t.jsonl", [bad], script, ())
+    assert not trace.failed and script.widths == [1, 1]
+
+
+def test_greedy_answers_do_not_hang_on_how_many_are_open_or_their_order(
+    questions, base, processor, tmp_path
+):
+    from act2see.policies.qwen import QwenPolicy
+
+    answers = []
+    for number, (width, order) in enumerate(((10, 1), (3, 1), (1, 1), (10, -1))):
+        policy = QwenPolicy(base, processor, max_new_tokens=40)
+        budget = Budget(open_dialogues=width, max_calls=1)
+        asked = questions[:6][::order]
+        traces = collect(tmp_path / f"{number}.jsonl", asked, policy, TOOLS, budget)
+        answers.append({t.question.id: t.steps for t in traces})
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_two_collects_on_one_file_are_refused_by_name(questions, tmp_path, monkeypatch):
+    file = tmp_path / "t.jsonl"
+    monkeypatch.setattr("act2see.files.WAIT_S", 0.0)
+
+    class Nested(Script):
+        def reply(self, traces):
+            with pytest.raises(BlockingIOError, match=r"t.jsonl is being written by another"):
+                collect(file, questions[:1], Script(ANSWER), ())
+            return super().reply(traces)
+
+    collect(file, questions[:2], Nested(ANSWER), ())
+    assert len(read_traces(file)) == 2

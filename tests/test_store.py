@@ -1,11 +1,20 @@
 import json
 
 import pytest
+from PIL import Image
 
 from act2see.dialects.calls import CALLS
-from act2see.store import read_traces, write_text, write_traces, written
+from act2see.store import (
+    compact,
+    read_traces,
+    replace_traces,
+    write_text,
+    write_traces,
+    written,
+)
 from act2see.tools.generate import GenerateFrame
 from act2see.tools.retrieve import RetrieveFrames
+from act2see.trace import Frame, Question, Step, Trace
 from tests.test_trace import trace
 
 
@@ -98,3 +107,111 @@ def test_what_was_written_is_counted_and_what_is_not_there_left_out(tmp_path):
     write_traces(tmp_path / "t.jsonl", [trace()])
     table = written(tmp_path / "t.jsonl", tmp_path / "frames", tmp_path / "none")
     assert table.files.tolist() == [1, 2] and table.written[0].endswith("t.jsonl")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"", b"{}", b"null", b"[]", b"\0" * 500, b"\xff\xfe", b'{"question": 1}', b"nonsense",
+        b'{"check":"00000000","key":"","question":{}}', b'"' * 9, b"{" * 3000,
+    ],
+)  # fmt: skip
+def test_a_line_of_garbage_costs_itself_only_and_is_named(tmp_path, garbage):
+    path = tmp_path / "t.jsonl"
+    write_traces(path, [trace(), trace()])
+    first, second = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, garbage, second, b""]))
+    with pytest.warns(UserWarning, match="1 of 3 lines are left out: line 2 is "):
+        assert len(read_traces(path)) == 2
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
+def test_a_changed_letter_is_noticed(tmp_path, share):
+    path = tmp_path / "t.jsonl"
+    write_traces(path, [trace(), trace()])
+    content = bytearray(path.read_bytes())
+    content[int(share * content.index(b"\n"))] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="1 of 2 lines are left out: line 1 is damaged"):
+        assert len(read_traces(path)) == 1
+
+
+def test_half_a_character_and_no_number_are_written_and_read(tmp_path):
+    question = Question(video="v", text="\ud83d half", truth={"a": float("nan"), "\ud83d": 1})
+    steps = [Step(kind="think", text="ok \udc00"), Step(kind="call", arguments={"q": "\ud800"})]
+    odd = Trace(question=question, steps=steps, similarity=float("nan"))
+    question = Question(video="v", text="?", duration_s=float("nan"))
+    write_traces(tmp_path / "t.jsonl", [odd, Trace(question=question)])
+    one, other = read_traces(tmp_path / "t.jsonl")
+    assert one.question.text == "� half" and one.steps[0].text == "ok �"
+    assert one.steps[1].arguments == {"q": "�"} and other.question.duration_s == 0
+
+
+def test_pictures_leave_the_memory_once_they_are_on_disk(tmp_path):
+    kept = trace()
+    before = [frame.image().tobytes() for frame in kept.frames()]
+    write_traces(tmp_path / "t.jsonl", [kept])
+    assert all(frame.pixels is None for frame in kept.frames())
+    assert [frame.image().tobytes() for frame in kept.frames()] == before
+
+
+def test_a_picture_that_is_not_what_it_is_named_after_is_refused_and_written_again(tmp_path):
+    write_traces(tmp_path / "t.jsonl", [trace()])
+    (frame, *_) = read_traces(tmp_path / "t.jsonl")[0].frames()
+    file = tmp_path / "frames" / frame.file
+    whole = file.read_bytes()
+    Image.new("RGB", (3, 3)).save(file)
+    for damage in (file.read_bytes(), b"", whole[:-30], b"no picture"):
+        file.write_bytes(damage)
+        with pytest.raises(OSError, match="is damaged"):
+            frame.image()
+    write_traces(tmp_path / "t.jsonl", [trace()])
+    assert frame.image().size and file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "file", ["../secret.png", "/etc/passwd", "a/b.png", "..", ".", "C:\\x.png", "a\\b", "x\0.png"]
+)
+def test_a_picture_outside_its_folder_is_refused(tmp_path, file):
+    with pytest.raises(ValueError, match="file"):
+        Frame(time_s=1.0, file=file)
+    path = tmp_path / "t.jsonl"
+    write_traces(path, [trace()])
+    fields = json.loads(path.read_text())
+    del fields["check"]
+    fields["overview"][0]["file"] = file
+    path.write_text(json.dumps(fields) + "\n")
+    with pytest.warns(UserWarning, match="line 1 is not a trace: overview.0.file"):
+        assert len(read_traces(path)) == 0
+
+
+def test_a_file_is_read_trace_by_trace(tmp_path):
+    write_traces(tmp_path / "t.jsonl", [trace() for _ in range(5)])
+    kept = read_traces(tmp_path / "t.jsonl")
+    assert len(kept) == 5 and kept[-1] == kept[4] == list(kept)[2] and len(kept[1:3]) == 2
+    with pytest.raises(IndexError):
+        kept[5]
+
+
+def test_a_file_of_traces_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "kept.jsonl"
+    replace_traces(path, [trace(), trace()])
+
+    def half():
+        yield trace()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_traces(path, half())
+    assert len(read_traces(path)) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["frames", "kept.jsonl"]
+
+
+def test_compacting_keeps_the_last_line_of_each_key_and_imports_old_ones(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(OLD) + "\n")
+    for key, policy in (("a1", "x"), ("b2", "y"), ("a1", "z")):
+        write_traces(path, [trace().model_copy(update={"key": key, "policy": policy})])
+    assert compact(path) == 1
+    assert [t.policy for t in read_traces(path)] == ["oracle", "y", "z"]
+    assert path.read_bytes().count(b'{"check":"') == 3
