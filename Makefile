@@ -25,7 +25,7 @@ SHOWN := --no-progress-bar --log-level WARNING --stderr-file -
 export THP_MEM_ALLOC_ENABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help look site tables reproduce notebooks test lint perf ablations adapters picture platforms clean \
+.PHONY: help look site tables reproduce notebooks test lint browser perf ablations adapters picture platforms clean \
         distclean always
 
 help: ## list the targets
@@ -62,6 +62,11 @@ lint: .venv/installed ## check the style: ruff, and notebooks without outputs
 	$(BIN)/ruff format --check .
 	@$(BIN)/nbstripout --verify --keep-id $(NOTEBOOKS) || { \
 	    echo 'A notebook holds outputs. Strip it: $(BIN)/nbstripout --keep-id NOTEBOOK' >&2; exit 1; }
+
+# Playwright stays out of the lock: it is large, and the tests of `make test` do without.
+browser: .venv/installed ## click through the viewer in Chromium, as a page and in JupyterLab
+	test -d .venv/browser || $(BIN)/python -m pip install --target .venv/browser playwright
+	HF_HUB_OFFLINE=1 PYTHONPATH=.venv/browser $(BIN)/python -m pytest tests/browser
 
 perf: .venv/installed ## measure speed and memory against slow references, into outputs/perf.csv
 	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
