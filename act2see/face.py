@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from act2see.datasets.choices import unlettered
 from act2see.interleave import Policy, interleave
 from act2see.profiles import Profile, equip, load_profile
 from act2see.tools.tool import Tool
-from act2see.trace import Question, Trace
+from act2see.trace import LETTERS, Question, Trace
 from act2see.video import probe
 
 
@@ -40,19 +41,12 @@ def ask(
     profile, an address without a model or an adapter of another base, FileNotFoundError where a
     model is not there.
     """
-    if not question.strip():
-        raise ValueError("question is empty; it must say what to find out about the video")
+    item = own_question(video, question, options)  # before any weight is loaded
     if base_url and not model:
         raise ValueError(f"model is empty; it must name one of those on {base_url}")
     profile = profile or ("served" if model else "pocket")
     settings = load_profile(profile, student=student)
     limits = replace(settings.budget, **budget)
-    item = Question(
-        video=str(video),
-        text=question,
-        options=list(options),
-        duration_s=probe(video).duration_s,  # before any weight is loaded
-    )
     if adapter is None:
         # The profile's adapter fits the profile's student alone.
         adapter = "" if student else settings.adapter
@@ -64,6 +58,25 @@ def ask(
         policy = _policy(profile, settings.student, str(adapter))
     tools = equip(settings).tools if tools is None else tuple(tool.loaded() for tool in tools)
     return next(interleave([item], policy, tools, limits))
+
+
+def own_question(video: str | Path, question: str, options: Sequence[str] = ()) -> Question:
+    """The question about a video of your own, with its length, after all that can be checked.
+
+    options: none for an open question; letters of their own are read, and not shown twice. Raises
+    ValueError for an empty question, one option alone or more than ten, VideoError as `probe`.
+    """
+    if not question.strip():
+        raise ValueError("question is empty; it must say what to find out about the video")
+    if len(options) == 1 or len(options) > len(LETTERS):
+        limit = f"they must be 2 to {len(LETTERS)}, or none for an open question"
+        raise ValueError(f"options are {list(options)}; {limit}")
+    return Question(
+        video=str(video),
+        text=question,
+        options=unlettered(options),
+        duration_s=probe(video).duration_s,
+    )
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import pytest
 
 from act2see import ask, example_question, example_video
 from act2see.__main__ import main
+from act2see.face import own_question
 from act2see.profiles import PROFILES
 from act2see.store import write_traces
 from tests.policies.conftest import server
@@ -71,3 +72,22 @@ def test_the_shell_exports(traces, tmp_path, capsys):
 def test_the_shell_says_what_is_wrong_with_an_export(tmp_path, capsys):
     assert main(["export", "merged", str(tmp_path), str(tmp_path / "out")]) == 2
     assert "holds no adapter" in capsys.readouterr().err
+
+
+def test_options_keep_their_own_letters_and_show_them_once():
+    question = own_question(example_video(), "what colour?", ["B. blue", "A. red"])
+    assert question.prompt() == "what colour?\nA) red\nB) blue"
+    assert question.duration_s == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "reason"),
+    [
+        (" ", [], "question is empty"),
+        ("what?", ["one"], r"options are \['one'\]; they must be 2 to 10, or none"),
+        ("what?", ["x"] * 11, "they must be 2 to 10"),
+    ],
+)
+def test_what_is_wrong_with_a_question_of_ones_own_is_named(text, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        own_question(example_video(), text, options)
