@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validat
 
 from act2see.pictures import read_picture
 from act2see.plain import DOLLARS, mended, printable
-from act2see.style import BLUE, frame_colour
+from act2see.style import BLUE, ORANGE, frame_colour
 
 LETTERS = "ABCDEFGHIJ"
 # A letter, perhaps between brackets, quotes or stars, and no other letter listed beside it.
@@ -36,7 +36,7 @@ ALONE = re.compile(rf"{OPENED}([A-J]){CLOSED}[:.。]?{CLOSED}\s*")
 MARKED = re.compile(r"Answer[*_]*\s?:|<answer>")
 FIGURE = (
     "<figure style='display:inline-block;margin:0 6px 6px 0;font-size:85%'>"
-    "<img src='data:image/jpeg;base64,{data}' alt='{label}' style='height:96px;border:2px {line}'>"
+    "<img src='data:image/jpeg;base64,{data}' alt='{label}' style='height:96px;border:{line}'>"
     "<figcaption>{label}</figcaption></figure>"
 )
 NAME = r"^([^/\\:\x00]*[^/\\:\x00.][^/\\:\x00]*)?$"  # of a file, on any system
@@ -264,18 +264,23 @@ class Trace(BaseModel):
     def _repr_html_(self) -> str:
         parts = []
         for name, words, frames in self.rows():
-            figures = "".join(map(_figure, frames))
+            figures = "".join(_figure(frame, name) for frame in frames)
             parts.append(ROW.format(name=name, text=escape(words), figures=figures))
         return f"<div class='{DOLLARS}' style='max-width:60em'>{''.join(parts)}</div>"
 
 
-def _figure(frame: Frame) -> str:
-    """The frame with its label, as HTML that needs no file: the picture is in it."""
+def _figure(frame: Frame, row: str) -> str:
+    """The frame with its label, as HTML that needs no file: the picture is in it.
+
+    A frame that a call brought has a thicker border than one of the overview.
+    """
     picture = frame.image().copy()
     picture.thumbnail((320, 320))
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=85)
-    line = f"{'solid' if frame.made == 'real' else 'dashed'} {frame_colour(frame.made, BLUE)}"
+    width, colour = ("2px", BLUE) if row == "overview" else ("4px", ORANGE)
+    dash = "solid" if frame.made == "real" else "dashed"
+    line = f"{width} {dash} {frame_colour(frame.made, colour)}"
     label = escape(frame.label().strip("<>"), quote=True)
     return FIGURE.format(data=b64encode(jpeg.getvalue()).decode(), label=label, line=line)
 

@@ -1,6 +1,7 @@
 import pytest
 from PIL import Image
 
+from act2see.style import BLUE, ORANGE
 from act2see.tools.retrieve import RetrieveFrames
 from act2see.trace import Frame, Question, Step, Trace, read_letter
 
@@ -78,6 +79,7 @@ def test_a_trace_in_a_notebook_shows_its_frames_and_escapes_its_words():
     assert page.count("data:image/jpeg;base64,") == 3
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert "alt='3.0 seconds'" in page and "✓ right" in page
+    assert page.count(f"2px solid {BLUE}") == 2 and page.count(f"4px solid {ORANGE}") == 1
 
 
 THINK = Step(kind="think", text="look")
