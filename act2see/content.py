@@ -5,6 +5,7 @@ Works on paths and hub names. Knows nothing of what is in the files. Our choice.
 
 import hashlib
 from functools import lru_cache
+from os.path import isdir, isfile
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -16,9 +17,10 @@ def content(place: str | Path) -> str:
     the version that is cached; the text itself where there is nothing of these.
     """
     path = Path(place).expanduser()
-    if path.is_file():
+    # Not `Path.is_file`, which raises for a name that is too long.
+    if isfile(path):
         return _digest(path)
-    if path.is_dir():
+    if isdir(path):
         names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
         visible = [name for name in names if not any(p.startswith(".") for p in name.parts)]
         rows = [f"{name.as_posix()} {_digest(path / name)}\n" for name in visible]

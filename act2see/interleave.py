@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Protocol
 
@@ -197,7 +198,8 @@ def answer_key(
     skipped = {"video", "id"} if question.id.startswith("own-") else {"video"}
     facts = [
         question.model_dump_json(exclude=skipped),
-        content(question.video),
+        # A folder is not a video, and may be the whole disk.
+        content(question.video) if isfile(question.video) else question.video,
         policy.name,
         getattr(policy, "setting", ""),
         bare.attempt,

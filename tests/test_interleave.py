@@ -315,3 +315,47 @@ def test_two_collects_on_one_file_are_refused_by_name(questions, tmp_path, monke
 
     collect(file, questions[:2], Nested(ANSWER), ())
     assert len(read_traces(file)) == 2
+
+
+def damaged(path, whole):
+    """The clip with the middle of its pictures zeroed, its index whole."""
+    data = bytearray(whole.read_bytes())
+    start = data.index(b"mdat")
+    length = len(data) - start
+    first, last = start + 9 * length // 20, start + 12 * length // 20
+    data[first:last] = bytes(last - first)
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.mark.parametrize("frames", [8, 0])
+def test_a_damaged_video_ends_its_own_trace_and_is_not_asked_again(questions, tmp_path, frames):
+    video = damaged(tmp_path / "damaged.mp4", Path(questions[0].video))
+    run = [*questions[:4], questions[4].model_copy(update={"video": video}), *questions[5:]]
+    half_s = questions[4].duration_s / 2
+    look = LOOK.model_copy(update={"arguments": {"start_s": half_s - 2, "end_s": half_s + 2}})
+    policy = Script([Reply("hm", [look]), Reply("so", answer="Answer: A")])
+    budget = Budget(overview_frames=frames)
+    traces = collect(tmp_path / "t.jsonl", run, policy, TOOLS, budget)
+    assert [i for i, trace in enumerate(traces) if trace.failed] == [4]
+    assert traces[4].failed.startswith(f"{video}: ")
+    asked = sum(policy.widths)
+    # Known before anything is asked where the overview shows it, else after a turn.
+    assert asked == (18 if frames else 19)
+    assert collect(tmp_path / "t.jsonl", run, policy, TOOLS, budget) == traces
+    assert sum(policy.widths) == asked
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "", ".", "none.mp4"])
+def test_a_name_that_is_no_file_ends_its_own_trace(questions, tmp_path, name):
+    strange = Question(video=name, text="what?", options=["yes", "no"])
+    policy = Script([Reply("so", answer="Answer: A")])
+    traces = collect(tmp_path / "t.jsonl", [strange, questions[0]], policy, TOOLS)
+    assert [bool(trace.failed) for trace in traces] == [True, False]
+
+
+def test_an_index_that_knows_more_than_the_file_ends_its_own_trace(questions, tmp_path):
+    longer = questions[0].model_copy(update={"duration_s": 999.0})
+    policy = Script([Reply("so", answer="Answer: A")])
+    traces = collect(tmp_path / "t.jsonl", [longer, questions[1]], policy, TOOLS)
+    assert "is not within 0 to" in traces[0].failed and not traces[1].failed

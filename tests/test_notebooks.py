@@ -1,8 +1,11 @@
 """Every notebook runs through papermill, tiny, on what the one before it wrote: the user's way."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import papermill
@@ -10,12 +13,13 @@ import pytest
 
 from act2see import ablations
 from act2see.datasets import tenth
+from act2see.pocket.example import example_video
 from act2see.pocket.grid import TOOLS, grid
 from act2see.pocket.questions import FOUNDATION
 from act2see.pocket.world import sample_scene, write_clip
 from act2see.profiles import IMAGINE, load_profile
 from act2see.statistics import COLUMNS
-from act2see.store import read_traces
+from act2see.store import read_traces, write_traces
 from act2see.student import ADAPTER, check_adapter
 from act2see.trace import Question
 from tests.datasets.test_causalvqa import ROWS as CAUSAL
@@ -34,13 +38,53 @@ def run(stem: str, out: Path, **parameters) -> Path:
     """Execute notebooks/`stem`.ipynb into `out`, which is returned; raises what a cell raises."""
     papermill.execute_notebook(
         ROOT / "notebooks" / f"{stem}.ipynb",
-        out / f"{stem}.ipynb",
+        out / f"{stem.replace('/', '_')}.ipynb",
         {"seed": SEED, "output": str(out), **parameters},
         kernel_name="python3",
         cwd=ROOT,
         progress_bar=False,
     )
     return out
+
+
+LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("stem", LESSONS)
+def test_a_lesson_is_short_and_shows_a_picture_by_its_third_cell(stem):
+    cells = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4).cells
+    assert len(cells) <= 60
+    # Of a `Diagram`, which a notebook shows where a cell ends with it.
+    assert cells[2].cell_type == "code" and "flow(\n" in cells[2].source
+    assert (ROOT / "notebooks" / "solutions" / f"{stem}.ipynb").exists()
+    exercises = next(i for i, cell in enumerate(cells) if "## Exercises" in cell.source)
+    assert f"(solutions/{stem}.ipynb)" in cells[exercises].source
+    assert cells[exercises + 1].source.startswith("# Check yourself")
+
+
+def test_00_looks_again_and_is_right(tmp_path):
+    out = run("00_start_here", tmp_path)
+    cells = nbformat.read(out / "00_start_here.ipynb", as_version=4).cells
+    outputs = [o for cell in cells if cell.cell_type == "code" for o in cell.outputs]
+    assert any("image/svg+xml" in o.get("data", {}) for o in outputs)
+    assert any("<video" in o.get("data", {}).get("text/html", "") for o in outputs)
+    printed = "".join(o.text for o in outputs if o.get("name") == "stdout")
+    assert re.search(r"base     Answer: B  ✗ right is A\n", printed)
+    assert re.search(r"student  Answer: A  ✓ right  retrieve_frames", printed)
+
+
+def test_00_asks_another_question_with_other_frames_and_without_a_call(tmp_path):
+    words = {"question": "where is the square?", "options": "left|top|bottom|right"}
+    run("00_start_here", tmp_path, **words, swap="grey", max_calls=0)
+
+
+# Few questions: the asserts of the solutions hold for any number.
+SOLUTIONS = {"01": 32, "02": 48, "03": 16, "04": 4, "05": 4}
+
+
+@pytest.mark.parametrize("stem", LESSONS)
+def test_a_solution_runs(stem, tmp_path):
+    run(f"solutions/{stem}", tmp_path, questions=SOLUTIONS.get(stem[:2], 4))
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +126,20 @@ def test_01_writes_a_trace_of_every_question(distilled):
     )
     assert all((f.folder / f.file).exists() for t in traces for f in t.frames())
     assert len(list((distilled / "clips").glob("*.mp4"))) >= QUESTIONS
+
+
+def test_02_takes_the_traces_of_01_and_not_those_of_another_setting(distilled, tmp_path):
+    """An exercise distils with other frames a call into the same file."""
+    shutil.copytree(distilled, tmp_path / "run")
+    path = tmp_path / "run" / "traces.jsonl"
+    traces = read_traces(path)
+    for trace in traces:
+        trace.key = ""
+        trace.setting = "another"
+        trace.steps = trace.steps[-1:]
+    write_traces(path, traces)
+    out = run("02_similarity_filtering", tmp_path / "run")
+    assert "another" not in {trace.setting for trace in read_traces(out / "kept.jsonl")}
 
 
 def test_02_keeps_what_is_similar_enough(filtered):
@@ -265,3 +323,18 @@ def test_06_draws_the_committed_figures_byte_for_byte(tmp_path):
     drawn = {path.name: path.read_bytes() for path in (tmp_path / "f").glob("*.*")}
     committed = {path.name: path.read_bytes() for path in (ROOT / "figures").glob("ablation_*")}
     assert len(drawn) == 16 and drawn == committed
+
+
+@pytest.mark.parametrize(
+    ("stem", "parameters", "reason"),
+    [
+        ("03_qlora_finetuning", {"source": "minerva"}, "must hold the records of MINERVA"),
+        ("04_interleaved_inference", {"options": 3}, r"options are \['3'\]"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_work(stem, parameters, reason, tmp_path):
+    own = {"video": str(example_video()), "question": "what?"} if stem.startswith("04") else {}
+    with pytest.raises(papermill.PapermillExecutionError, match=reason) as error:
+        run(stem, tmp_path, **own | parameters)
+    # Of the cells that do something, the first.
+    assert error.value.cell_index <= 11 and not (tmp_path / "clips").exists()
