@@ -92,7 +92,7 @@ function follow(stops, here) {
   return Math.max(0, stops.filter((stop) => !stop.end && earlier(stop)).length - 1);
 }
 
-/** The clip: the video where it is embedded and can be played, else the real frames at hand. */
+/** The clip: the video where it is embedded and can be played, else the real frames of the trace. */
 class Clip {
   constructor(trace, data, onmoment) {
     this.samples = trace.stops

@@ -54,18 +54,18 @@ MOMENT = re.compile(
 )
 
 
-def frame_viewer(traces: Sequence[Trace], beside: Sequence[Trace] = ()) -> "Widget":
-    """A widget that shows traces; `beside` each its twin, which moves in step.
+def frame_viewer(traces: Sequence[Trace], base: Sequence[Trace] = ()) -> "Widget":
+    """A widget that shows traces, each next to its twin in `base`, which moves in step.
 
-    beside: other traces of the same questions in the same order, such as those of the base; none
-    for single traces. It needs no kernel once it is drawn; a stored notebook shows the figure of
+    base: traces of another policy about the same questions, in the same order; none for single
+    traces. It needs no kernel once it is drawn; a stored notebook shows the figure of
     the first trace where it cannot show the widget. Raises ValueError for no traces, or where the
     questions differ; FileNotFoundError where the picture of a frame is gone.
     """
     if not find_spec("anywidget"):
         from ipywidgets import HTML
 
-        return HTML(FRAME.format(escape(page(traces, beside))))
+        return HTML(FRAME.format(escape(page(traces, base))))
     from anywidget import AnyWidget
     from traitlets import Unicode
 
@@ -77,11 +77,11 @@ def frame_viewer(traces: Sequence[Trace], beside: Sequence[Trace] = ()) -> "Widg
         def _repr_mimebundle_(self, **more: object) -> tuple[dict, dict]:
             data, metadata = super()._repr_mimebundle_(**more)
             # What a stored notebook shows on GitHub, and in JupyterLab until it is trusted.
-            still = b64encode(trace_png([*beside[:1], *traces[:1]])).decode()
+            still = b64encode(trace_png([*base[:1], *traces[:1]])).decode()
             alt = f"A trace about: {traces[0].question.text}"
             return data | {"image/png": still}, metadata | {"image/png": {"alt": alt}}
 
-    return TraceViewer(data=viewer_json(traces, beside))
+    return TraceViewer(data=viewer_json(traces, base))
 
 
 def side_by_side(left: Trace, right: Trace) -> "Widget":
@@ -89,21 +89,21 @@ def side_by_side(left: Trace, right: Trace) -> "Widget":
     return frame_viewer([right], [left])
 
 
-def page(traces: Sequence[Trace], beside: Sequence[Trace] = ()) -> str:
+def page(traces: Sequence[Trace], base: Sequence[Trace] = ()) -> str:
     """The same viewer as one HTML page that needs no kernel, no network and no other file."""
     script = SCRIPT + MOUNT
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # A `<` in a text could end the script element that holds the data.
-    data = viewer_json(traces, beside).replace("<", "\\u003c")
+    data = viewer_json(traces, base).replace("<", "\\u003c")
     return PAGE.format(digest=digest, style=STYLE, data=data, script=script)
 
 
-def save_page(path: Path | str, traces: Sequence[Trace], beside: Sequence[Trace] = ()) -> None:
+def save_page(path: Path | str, traces: Sequence[Trace], base: Sequence[Trace] = ()) -> None:
     """Write `page` to a file."""
-    write_text(Path(path), page(traces, beside))
+    write_text(Path(path), page(traces, base))
 
 
-def viewer_json(traces: Sequence[Trace], beside: Sequence[Trace] = ()) -> str:
+def viewer_json(traces: Sequence[Trace], base: Sequence[Trace] = ()) -> str:
     """What the viewer draws, as JSON in ASCII: `views` of one or two traces, `pictures`, `clips`.
 
     Pictures and clips are data URIs, each once; the traces hold their places in these lists.
@@ -112,13 +112,13 @@ def viewer_json(traces: Sequence[Trace], beside: Sequence[Trace] = ()) -> str:
     if not traces:
         raise ValueError("traces is empty; it must hold 1 or more to view")
     asked = [trace.question.id for trace in traces]
-    others = [trace.question.id for trace in beside] or asked
+    others = [trace.question.id for trace in base] or asked
     if others != asked:
         raise ValueError(
-            f"traces answer {asked} and those beside answer {others}; "
+            f"traces answer {asked} and base answers {others}; "
             "both must answer the same questions in the same order"
         )
-    pairs = zip(beside, traces, strict=True) if beside else zip(traces)
+    pairs = zip(base, traces, strict=True) if base else zip(traces)
     pictures: dict[str, int] = {}
     clips: dict[str, str] = {}
     views = [[_written(trace, pictures, clips) for trace in pair] for pair in pairs]

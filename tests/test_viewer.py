@@ -59,9 +59,9 @@ def trace(id="q", text="what colour?", policy="tuned", overview=2, steps=STEPS, 
     )
 
 
-def written(*traces, beside=()):
+def written(*traces, base=()):
     """The viewer's JSON, read back."""
-    return json.loads(viewer_json(traces, beside))
+    return json.loads(viewer_json(traces, base))
 
 
 def only(one):
@@ -184,11 +184,11 @@ def test_no_other_file_gets_into_a_page(video):
 
 
 def test_two_traces_share_a_view_and_their_questions_must_be_the_same():
-    (view,) = written(trace(), beside=[trace(policy="base", steps=[])])["views"]
+    (view,) = written(trace(), base=[trace(policy="base", steps=[])])["views"]
     assert [one["name"] for one in view] == ["base", "tuned"]
     with pytest.raises(ValueError, match="1 or more"):
         viewer_json([])
-    with pytest.raises(ValueError, match=r"\['q'\] and those beside answer \['other'\]"):
+    with pytest.raises(ValueError, match=r"\['q'\] and base answers \['other'\]"):
         side_by_side(trace(id="other"), trace())
 
 
@@ -238,7 +238,7 @@ def test_a_page_holds_the_texts_as_data_and_no_element_of_theirs():
     names = [tag for tag, _ in elements.tags]
     assert names == "html head meta meta meta title style body main script script".split()
     data, script = elements.scripts
-    assert json.loads(data) == written(marked(), beside=[marked()])
+    assert json.loads(data) == written(marked(), base=[marked()])
     assert MARKUP in json.loads(data)["views"][0][0]["question"]
     assert not {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"} & {
         *re.findall(r"[\w.]+", script)
