@@ -26,12 +26,17 @@ SHOWN = {
     "two": ("side_by_side(base(), student())", lambda: ([traces.student()], [traces.base()])),
     "paper": ("frame_viewer([paper()])", lambda: ([traces.paper()],)),
     "marked": ("side_by_side(marked(), marked())", lambda: ([traces.marked()], [traces.marked()])),
+    "core": (
+        "viewer.find_spec = lambda name: None\nframe_viewer([student()])",
+        lambda: ([traces.student()],),
+    ),
     "scripts": ("frame_viewer([scripts()])", lambda: ([traces.scripts()],)),
 }
 VIEWPORT = {"width": 1100, "height": 900}
 MOST_MS = 120_000  # for a JupyterLab on a busy machine
 SETUP = f"""import sys
 sys.path.insert(0, {str(ROOT)!r})
+from act2see import viewer
 from act2see.viewer import frame_viewer, side_by_side
 from tests.browser.traces import *
 """

@@ -242,6 +242,15 @@ def test_a_trusted_notebook_shows_the_viewer_without_running(tab, jupyterlab):
     assert caption(viewer) == "End. ✓ right"
 
 
+def test_where_anywidget_is_missing_the_page_stands_in_the_notebook(tab, jupyterlab):
+    open_notebook(tab, jupyterlab, "core")
+    viewer = tab.frame_locator("iframe[title='traces']").locator(".act2see")
+    viewer.locator(".card.made").click(timeout=60_000)
+    assert "generated frame" in caption(viewer)
+    tab.keyboard.press("End")
+    assert caption(viewer) == "End. ✓ right"
+
+
 def test_a_page_asks_for_nothing_from_outside(tab, tmp_path):
     asked = []
     tab.on("request", lambda request: asked.append(request.url.partition(":")[0]))
