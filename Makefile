@@ -46,6 +46,12 @@ look: export QUESTION := $(QUESTION)
 look: export OPTIONS := $(OPTIONS)
 look: export SWAP := $(SWAP)
 
+site: .venv/installed ## the pages and the executed notebooks as a web site, into outputs/site/
+	@test ! -f outputs/look.ipynb || { mkdir -p $(OUT) && \
+	    cp outputs/look.ipynb $(OUT)/00_start_here.ipynb; }
+	$(BIN)/python -W ignore docs/pages.py $(OUT) outputs/site
+	@echo 'Open outputs/site/index.html.'
+
 tables: .venv/installed ## write the tables and badges of README, docs and notebooks from data/
 	$(BIN)/python -W ignore docs/tables.py
 
