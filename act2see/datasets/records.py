@@ -131,7 +131,9 @@ def find_videos(
     there = [q for q in questions if q.video in paths]
     moved = [q.model_copy(update={"video": str(paths[q.video])}) for q in there]
     kept: list[Question] = []
-    for question in tqdm(wanted.order(moved), desc="videos", unit="video", leave=False):
+    order = wanted.order(moved)
+    total = min(len(order), wanted.count or len(order))
+    for question in tqdm(order, desc="questions", unit="question", total=total, leave=False):
         if len(kept) == wanted.count:
             break
         # YouTube takes videos away, so no download is ever whole: the rest is still worth asking.
