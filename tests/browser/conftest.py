@@ -26,6 +26,7 @@ SHOWN = {
     "two": ("side_by_side(base(), student())", lambda: ([traces.student()], [traces.base()])),
     "paper": ("frame_viewer([paper()])", lambda: ([traces.paper()],)),
     "marked": ("side_by_side(marked(), marked())", lambda: ([traces.marked()], [traces.marked()])),
+    "html": ("marked()", None),
     "core": (
         "viewer.find_spec = lambda name: None\nframe_viewer([student()])",
         lambda: ([traces.student()],),

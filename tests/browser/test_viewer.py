@@ -162,6 +162,17 @@ def test_markup_shows_as_text_everywhere(show, shoot):
         assert MARKUP in viewer.locator(f".line.{kind}").first.text_content()
 
 
+def test_markup_shows_as_text_in_the_html_of_a_trace(tab, jupyterlab):
+    open_notebook(tab, jupyterlab, "html")
+    output = tab.locator(".jp-RenderedHTML")
+    output.locator("figure").first.wait_for(timeout=60_000)
+    # The typesetter of formulas has had its time once the kernel is idle again.
+    tab.get_by_text("(ipykernel) | Idle").wait_for(timeout=60_000)
+    assert tab.evaluate("window.harmed") is None
+    assert output.text_content().count(MARKUP) >= 8
+    assert output.locator("script, img[src='x'], p b b, .MathJax, mjx-container").count() == 0
+
+
 def test_it_can_be_read_at_the_papers_size_and_the_axis_opens(show, shoot):
     viewer = show("paper")
     assert viewer.bounding_box()["height"] <= HIGH_PX
