@@ -8,7 +8,8 @@ UV ?= uv
 BIN := .venv/bin
 OUT := outputs/$(PROFILE)/notebooks
 NAMES := 01_trace_distillation 02_similarity_filtering 03_qlora_finetuning \
-         04_interleaved_inference 05_benchmarks_and_ablations 06_ablations
+         04_interleaved_inference 05_benchmarks_and_ablations 06_ablations \
+         07_reinforcement
 RUNS := $(NAMES:%=$(OUT)/%.ipynb)
 CODE := $(wildcard act2see/*.py act2see/*/*.py)
 MODELS := $(shell find act2see/pocket/models -type f)
@@ -25,7 +26,7 @@ SHOWN := --no-progress-bar --log-level WARNING --stderr-file -
 export THP_MEM_ALLOC_ENABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help look site tables reproduce notebooks test lint browser perf ablations adapters picture platforms clean \
+.PHONY: help look site tables reproduce notebooks test lint browser chaos perf ablations reinforcement adapters picture platforms clean \
         distclean always
 
 help: ## list the targets
@@ -78,11 +79,17 @@ perf: .venv/installed ## measure speed and memory against slow references, into 
 	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
 	    HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.perf.$$subject; done
 
+chaos: .venv/installed ## kill, damage and fill up every stage, into outputs/chaos.csv (SEED=)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.chaos.run $(SEED)
+
 ablations: .venv/installed ## fill the grid of ablations, a good hour on two cores, and draw it
 	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m act2see.ablations outputs/pocket/ablations
 	cp outputs/pocket/ablations/ablations.csv outputs/pocket/ablations/ablations.json data/pocket/
 	$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . -p figures_folder figures \
 	    notebooks/06_ablations.ipynb outputs/pocket/ablations/06_ablations.ipynb
+
+reinforcement: .venv/installed ## run all trials of reinforcement, hours on two cores, into outputs/pocket/trials
+	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m act2see.pocket.trials outputs/pocket/trials
 
 adapters: .venv/installed ## train the shipped adapters anew, into act2see/pocket/models/
 	@set -e; for profile in pocket imagine; do \
