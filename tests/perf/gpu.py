@@ -430,14 +430,15 @@ def measurements(world: World) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "build", lambda: building(world)
     for frames in (1, 2) if world.tiny else FRAMES:
         yield f"training, {frames} frames", lambda frames=frames: training(world, frames)
-    for count in (1, 2) if world.tiny else DIALOGUES:
-        yield f"answering, {count} dialogues", lambda count=count: answering(world, count)
-    yield "bandwidth", lambda: bandwidth(world)
-    yield "answering with an adapter", lambda: answering(world, 1, adapter=True)
     yield "ranking", lambda: ranking(world)
     sizes = {"SD 3.5 medium": MEDIUM, "SD 3.5 large": LARGE}
     for name, size in ({"a tiny SD 3.5": TINY_PAINTER} if world.tiny else sizes).items():
         yield f"painting, {name}", lambda name=name, size=size: painting(world, name, size)
+    # References decode one dialogue at a time: these take minutes.
+    for count in (1, 2) if world.tiny else DIALOGUES:
+        yield f"answering, {count} dialogues", lambda count=count: answering(world, count)
+    yield "bandwidth", lambda: bandwidth(world)
+    yield "answering with an adapter", lambda: answering(world, 1, adapter=True)
 
 
 def measure(world: World, minutes: float, only: tuple[str, ...]) -> None:
