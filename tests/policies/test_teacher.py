@@ -46,3 +46,14 @@ def test_without_a_key_the_makers_server_is_not_asked(monkeypatch):
     with pytest.raises(ValueError, match="GEMINI_API_KEY is neither in the environment"):
         load_teacher("gemini-2.5-pro")
     assert isinstance(load_teacher("own", "http://127.0.0.1:9"), Teacher)
+
+
+def test_prices_are_listed_by_model_and_dollars_printed(key):
+    account = load_teacher("gemini-3.8-flash", budget_usd=5).account
+    account.add(0, 1_000_000, 200_000)
+    assert (account.input_usd, account.output_usd) == (0.75, 3.75)
+    assert str(account) == "1000000 tokens in, 200000 out: $1.5000"
+    told = load_teacher("gemini-3.8-flash", input_usd=1, output_usd=2).account
+    assert (told.input_usd, told.output_usd) == (1, 2)
+    # On a server of one's own the name says nothing of a price.
+    assert load_teacher("gemini-3.8-flash", "http://127.0.0.1:9").account.input_usd == 0
