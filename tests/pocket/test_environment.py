@@ -137,6 +137,14 @@ def test_the_papers_tags_are_played_too(tmp_path):
     assert last.reward == 1
 
 
+def test_the_token_that_ends_a_turn_may_stand_or_not(world):
+    for end in ("", "<|im_end|>"):
+        world.reset(seed=0)
+        right = "ABCD"[world.state.question.answer]
+        assert world.step(Action(text=ANSWER.format(right) + end)).reward == 1
+        assert world.state.answer() == f"Answer: {right}"
+
+
 def test_openenv_serves_it(tmp_path):
     pytest.importorskip("openenv.core.env_server")
     testing = pytest.importorskip("fastapi.testclient")
@@ -152,3 +160,6 @@ def test_openenv_serves_it(tmp_path):
         session.send_json({"type": "step", "data": {"text": ANSWER.format("A")}})
         seen = session.receive_json()["data"]
         assert seen["done"] and seen["reward"] in (0, 1)
+        session.send_json({"type": "state"})
+        assert session.receive_json()["data"]["policy"] == "environment"
+    assert "text" in client.get("/schema").json()["action"]["properties"]
