@@ -9,6 +9,7 @@ model to extract them; the judge's prompts are ours too.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -39,7 +40,7 @@ from act2see.datasets.records import (
     find_videos,
     read_records,
 )
-from act2see.trace import LETTERS, Question, Trace
+from act2see.trace import LETTERS, MARKED, Question, Trace
 
 Measure = Literal["recall", "precision"]
 
@@ -50,11 +51,12 @@ FORMS = {
     "span": rf"\[\s*{TIME}\s*,\s*{TIME}\s*\]",
     "box": rf"\[\s*{NUMBER}(?:\s*,\s*{NUMBER}){{3}}\s*\]",
 }
-# As models write them too: `0:05 - 0:09`, `from 5 to 9 seconds`, (5, 9).
-SECONDS = r"(?:\s*s(?:ec(?:ond)?s?)?\b)?"
+# As models write them too: `0:05 - 0:09`, `from 5 to 9 seconds`, (5, 9), `start: 5, end: 9`.
+SECONDS = r"(?:\s*s(?:ec(?:ond)?s?)?\b)?[\"']?"
 SPAN = (
-    rf"(?:from\s+|between\s+)?[\[(]?\s*(?<![\d.:])({TIME}){SECONDS}\s*(?:,|-|–|—|to|until|and)\s*"
-    rf"({TIME}){SECONDS}(?![\d:]|\s*,|\.\d)\s*[\])]?"
+    r"(?:\\boxed|from\s|between\s|start\w*)?[\[({\"'`:=\s]*(?<![\d.:])"
+    rf"({TIME}){SECONDS}\s*(?:,|;|-|–|—|~|→|to|until|till|and)\s*(?:end\w*)?[:=\"'\s]*"
+    rf"({TIME}){SECONDS}(?![\d:]|\s*,|\.\d)\s*[\])}}]?"
 )
 LIMITS = {"span": 0.7, "box": 0.5}
 ENDINGS = {
@@ -163,14 +165,16 @@ def read_answer(question: Question, text: str, lenient: bool = False) -> str:
         return lenient_letter(text, question.options)
     if kind == "choice":
         return strict_letter(text, len(question.options))
-    _, marked, after = text.rpartition("Answer:")
+    text = unicodedata.normalize("NFKC", text)
+    *marked, after = MARKED.split(text)
     if kind == "text":
-        return after.strip(" *\n") if marked or lenient else ""
+        return after.strip(" *\n").removesuffix("</answer>") if marked or lenient else ""
     form = re.compile(SPAN if kind == "span" else FORMS[kind], re.IGNORECASE)
     if marked and (match := form.match(after.lstrip(" *\n"))):
         return match[0].strip()
-    forms = [match[0].strip() for match in form.finditer(text)] if lenient else []
-    return forms[-1] if forms else ""
+    # Two numbers may be an age: where any stand in brackets, these are meant.
+    forms = re.findall(FORMS[kind], text) or [match[0].strip() for match in form.finditer(text)]
+    return forms[-1] if lenient and forms else ""
 
 
 def is_right(question: Question, answer: str, judge: Judge) -> Verdict:

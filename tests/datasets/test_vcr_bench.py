@@ -111,7 +111,9 @@ def test_parsers_side_by_side(questions):
         "[0:00, 0:10]", "[0, 10]", "0 to 10 seconds", "0-10", "00:00 - 00:10", "(0, 10)",
         "0:00–0:10",
         "from 0 to 10", "between 0 s and 10 s", "0.0s-10.0s", "[0:00:00, 0:00:10]", "**[0, 10]**",
-        "0 sec until 10 secs.", "[0.00, 10.00].",
+        "start: 0, end: 10", "0～10", "0 → 10", "`[0, 10]`", "[0; 10]",
+        '["0:00", "0:10"]', "{0, 10}",
+        "\\boxed{[0, 10]}", "0 sec until 10 secs.", "[0.00, 10.00].",
     ],
 )  # fmt: skip
 def test_a_span_is_read_however_it_is_written(questions, text):
