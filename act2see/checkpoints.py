@@ -39,7 +39,7 @@ def sealing(checkpoint: Path) -> Iterator[None]:
         run = read_json(checkpoint.parent / RUN).get("digest", "")
         facts = {"run": run, "files": _digests(checkpoint)}
         write_text(checkpoint / SEAL, json.dumps(facts, indent=1))
-    # On a full disk PyTorch raises RuntimeError, safetensors an error of its own.
+    # On a full disk PyTorch raises RuntimeError, safetensors its own error.
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(checkpoint, ignore_errors=True)
         before = last_whole(checkpoint.parent)

@@ -1,7 +1,7 @@
 """What others can load: traces as a `datasets` folder, an adapter with its card, one checkpoint.
 
 Works on traces, a processor, and folders of adapters and bases. Knows nothing of how either came
-about but what lies beside it. A trace goes out as the chat text that the student is trained on, in
+about but what lies next to it. A trace goes out as the chat text that the student is trained on, in
 parts that say who spoke: with the template that goes along, TRL's collator makes the same tokens
 and the same labels of it. Our choice.
 """
@@ -234,7 +234,7 @@ def export_adapter(
 
     results: rows like those of results.csv (system, family, n, accuracy, low, high, protocol);
     those of the system `act2see` are shown. Recipe and data are those of `run.json`, which
-    fine-tuning left beside the adapter. Raises FileNotFoundError where there is no adapter.
+    fine-tuning left next to the adapter. Raises FileNotFoundError where there is no adapter.
     """
     fields = json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))
     # A folder on this machine means nothing elsewhere.
@@ -260,7 +260,7 @@ def export_adapter(
         title=title,
         base=base,
         origin=f" (fingerprint {fields['revision']})" if fields.get("revision") else "",
-        data=f"{count} kept traces" if count else "not recorded beside the adapter",
+        data=f"{count} kept traces" if count else "not recorded next to the adapter",
         recipe=", ".join(parts),
         scores=scores_text(results),
         version=_version(),

@@ -63,7 +63,7 @@ def ask(
 def own_question(video: str | Path, question: str, options: Sequence[str] = ()) -> Question:
     """The question about a video of your own, with its length, after all that can be checked.
 
-    options: none for an open question; letters of their own are read, and not shown twice. Raises
+    options: none for an open question; their own letters are read, and not shown twice. Raises
     ValueError for an empty question, one option alone or more than ten, VideoError as `probe`.
     """
     if not question.strip():

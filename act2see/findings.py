@@ -178,7 +178,8 @@ def published_in_words(comparisons: DataFrame) -> str:
     return (
         f"Of the paper's {total} differences, an unpaired test shows {len(shown)}: "
         f"{markdown(', '.join(names)) or 'none'}. The other {total - len(shown)} are not shown, "
-        "which does not mean that there is no effect. The systems answered the same questions, so a paired "
-        "test would be sharper, and it needs their answers, which are not published. Each p stands "
+        "which does not mean that there is no effect. The systems answered the same questions, so "
+        "a paired test would be sharper, and it needs their answers, which are not published. Each "
+        "p stands "
         f"alone: of {total} tests of no effect, {0.05 * total:.1f} would be expected under 0.05."
     )

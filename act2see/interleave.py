@@ -194,7 +194,7 @@ def answer_key(
     it is told; the tools and what shapes their evidence; dialect and limits; the models' content.
     """
     bare = empty(question, policy, tools, budget)
-    # The id of a question of one's own is made of the path.
+    # The id of a reader's own question is made of the path.
     skipped = {"video", "id"} if question.id.startswith("own-") else {"video"}
     facts = [
         question.model_dump_json(exclude=skipped),

@@ -39,7 +39,7 @@ class Profile:
     tools: tuple[Tool, ...]
     recipe: Recipe
     adapter: str = ""  # one that ships, for those who have trained none
-    system: str = ""  # what the student is told beside the tools
+    system: str = ""  # what the student is told besides the tools
     source: str = "pocket"  # of the questions to distil from, in `datasets.DATASETS`
     families: tuple[str, ...] = ()  # of the pocket world's questions; (): what real frames answer
     questions: int = 1800  # asked of the teacher

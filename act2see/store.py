@@ -49,7 +49,7 @@ CHECKED = re.compile(rb'\{"check":"([0-9a-f]{8})",("key":"([0-9a-f]*)",.*\})\n?'
 def write_traces(path: Path, traces: Iterable[Trace]) -> None:
     """Append traces to a JSONL file, one a line. Raises as `locked` and `saving`.
 
-    Pictures go once each, named by their content, into the folder `frames` beside the file, and
+    Pictures go once each, named by their content, into the folder `frames` next to the file, and
     leave the memory.
     """
     with locked(path) as file:

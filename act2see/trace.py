@@ -25,7 +25,7 @@ from act2see.plain import DOLLARS, mended, printable
 from act2see.style import BLUE, ORANGE, frame_colour
 
 LETTERS = "ABCDEFGHIJ"
-# A letter, perhaps between brackets, quotes or stars, and no other letter listed beside it.
+# A letter, perhaps between brackets, quotes or stars, and no other letter listed next to it.
 OPENED = r"[\s*_\"'“”„«「『【\[({<`]*"
 CLOSED = r"[*_\"'“”»」』】\])}>`]*"
 SEVERAL = rf"{CLOSED}\s*(?:[,/&+、]|and\b|or\b|(?=[(\[])){OPENED}[A-J](?![\w'’]|\s+[a-z])"

@@ -186,8 +186,8 @@ def load_questions(
 
     place: the file of published records, or a folder that holds one such file; or the folder that a
     simulated world draws its clips into. may_train: your statement that you hold the right to train
-    on a set whose terms do not give it to everybody. families: of a set that can be asked for some
-    of its own; () for its default. videos: their folder, "" for that of `place`. leave_out: a
+    on a set whose terms do not give it to everybody. families: of a set that can be asked for some;
+    () for its default. videos: their folder, "" for that of `place`. leave_out: a
     wrong record does not end the load; it is listed among what is missing. options: of its `load`
     or `draw`; those that are "" are left out.
 
@@ -197,7 +197,7 @@ def load_questions(
     """
     dataset = check_source(source, split, place, may_train)
     options = {name: value for name, value in options.items() if value != ""}
-    # A profile's families are those of its own world, and published records go without.
+    # A profile's families are those of its world, and published records go without.
     if families and dataset.families:
         if unknown := [family for family in families if family not in dataset.families]:
             known = ", ".join(dataset.families)

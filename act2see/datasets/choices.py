@@ -23,7 +23,7 @@ from act2see.trace import LETTERS, Question, Trace, read_letter
 Verdict = bool | None  # right, wrong, or unreadable
 Judge = Callable[[str], str]  # prompt -> reply, for answers that are texts
 
-strict_letter = read_letter  # the parser that `Trace` has, beside `lenient_letter`
+strict_letter = read_letter  # the parser that `Trace` has, next to `lenient_letter`
 
 
 class Verdicts(NamedTuple):

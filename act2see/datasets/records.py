@@ -122,7 +122,7 @@ def find_videos(
 ) -> Loaded:
     """The questions with the path of their video, so far a name in the folder, and its duration.
 
-    A name may have folders of its own before it and another ending than the file.
+    A name may have folders before it and another ending than the file.
     differs: a question with its video's length -> why this is not the record's video, "" if it is.
     """
     names = list(dict.fromkeys(question.video for question in questions))

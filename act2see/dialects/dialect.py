@@ -38,7 +38,7 @@ class Dialect(Protocol):
     no_calls_left: str  # what a call over the budget is answered with
     answer_now: str  # what a teacher is told where an answer is due
     stops: tuple[str, ...]  # texts that end a turn, where it does not end by itself
-    bad_calls: tuple[str, ...]  # replies with calls that make no sense, to look at
+    bad_calls: tuple[str, ...]  # replies with malformed calls, to look at
 
     def messages(self, trace: Trace, merged: bool = True) -> list[dict[str, Any]]:
         """The dialogue as chat messages with PIL images, for a server.

@@ -1,6 +1,6 @@
 """Batches: the requests of a round at half the price, and none paid twice after a kill.
 
-Works on traces, a teacher and its connection. Knows nothing of protocols. A small file beside the
+Works on traces, a teacher and its connection. Knows nothing of protocols. A small file next to the
 traces remembers which batch holds which request. A request is known by its content: a run that was
 killed asks the same again, and finds what it paid for. Our choice.
 """

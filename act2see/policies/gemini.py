@@ -177,7 +177,7 @@ def contents(
 
 
 def _response(answer: Answered, nested: bool) -> dict[str, Any]:
-    """What a function gave: its text; `nested`, its frames too, each named beside its label."""
+    """What a function gave: its text; `nested`, its frames too, each named next to its label."""
     response: dict[str, Any] = {"output" if answer.parts else "error": answer.text}
     if not nested or not answer.parts:
         return {"response": response}

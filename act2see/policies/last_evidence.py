@@ -1,7 +1,7 @@
 """Only the newest evidence stays in sight: FrameMind's way of holding a dialogue.
 
 Works on traces and on whatever policy answers. Knows nothing of models or tools. All that was
-thought and called stays; of the frames, those of the previous turn alone, beside the overview: as
+thought and called stays; of the frames, those of the previous turn alone, next to the overview: as
 reported of FrameMind, which has published no code. The words in place of the others are our choice.
 """
 

@@ -61,7 +61,7 @@ class Account:
     """Tokens and money used, and a budget that requests open together do not overdraw.
 
     Prices are of a million tokens. An open request counts with `reply_tokens` and an estimate of
-    its input. Raises ValueError for a budget without prices, or a budget that is no amount.
+    its input. Raises ValueError for a budget without prices, or a budget below 0.
     """
 
     budget_usd: float = math.inf
@@ -163,7 +163,7 @@ class Teacher:
         """A context in which good replies are kept in a file as they come, and not paid for twice.
 
         The file goes with the context, unless a dialogue failed or was interrupted: then the next
-        run finds in it what was said before. Batches have a file of their own.
+        run finds in it what was said before. Batches have a separate file.
         """
         with locked(path) as file:
             file.seek(0)

@@ -34,7 +34,7 @@ class Spoken(NamedTuple):
 class TokenServer:
     """The server at `base_url`, and the model there that answers.
 
-    parent: the name of the base beneath it, "" where it is no adapter. kind: "vllm" or "sglang".
+    parent: the name of the base beneath an adapter, "" for a base. kind: "vllm" or "sglang".
     """
 
     http: httpx.Client

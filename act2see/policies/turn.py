@@ -21,7 +21,7 @@ class Speech:
 
     system: text of a system message, for checkpoints that need to be told the answer's form.
     top_k, top_p: only so many likeliest tokens are drawn from, and of those only as many as have
-    this share of the chances together; 0 and 1.0 for all. Raises ValueError for what is no limit.
+    this share of the chances together; 0 and 1.0 for all. Raises ValueError for any other limit.
     """
 
     max_new_tokens: int = 256

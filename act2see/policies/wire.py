@@ -113,7 +113,7 @@ def hear(said: Said, trace: Trace) -> Heard:
 
 
 def _beside_calls(said: Said, question: Question) -> Reply:
-    """Words beside a call, or before the answer line, are reasoning too and join the thinking."""
+    """Words next to a call, or before the answer line, are reasoning too and join the thinking."""
     thinking = said.thinking.strip()
     text = said.text.strip()
     if not text and not said.calls and "<tool_call>" in thinking:

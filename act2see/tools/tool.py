@@ -1,6 +1,6 @@
 """What a tool is: a name, a description, a model of its arguments, and what it shows.
 
-Works on a `Trace` and a call in it. Knows no tool. A call that makes no sense is the model's
+Works on a `Trace` and a call in it. Knows no tool. A malformed call is the model's
 mistake and never raises: it is answered with a text that names the value and the limit (paper,
 section on retrieval and generation; names, limits and texts are our choice).
 """

@@ -33,7 +33,7 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# The grammar of Qwen3-VL-Thinking's. It ships beside the base, and is written by hand.
+# The grammar of Qwen3-VL-Thinking's. It ships next to the base, and is written by hand.
 CHAT_TEMPLATE = files("act2see") / "pocket" / "models" / "base" / "chat_template.jinja"
 
 

@@ -1,7 +1,7 @@
 """Draws the picture of a trace that opens the README: `python -m act2see.pocket.making.picture`.
 
 Works on the shipped adapter and the example clip. Knows nothing of training. Refuses to draw a
-trace with a sentence that its frames do not show: it keeps the trace beside the picture, so that a
+trace with a sentence that its frames do not show: it keeps the trace next to the picture, so that a
 test can hold both against the scene. Our choice.
 """
 

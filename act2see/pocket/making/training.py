@@ -82,7 +82,7 @@ def descend(optims: list[torch.optim.Optimizer], weights: list, rate: float) -> 
 
 
 def record(folder: Path, command: str, seed: int, spent_s: float, **more: Any) -> None:
-    """Write beside a model how it was made: `made.json` in `folder`."""
+    """Write next to a model how it was made: `made.json` in `folder`."""
     facts = {
         "command": f"python -m act2see.pocket.making.{command} --seed {seed}",
         "seed": seed,
