@@ -45,6 +45,7 @@ TEMPLATE = """\
 """
 OWN = "drawn and written by act2see, Apache-2.0"
 FOREIGN = "its publisher's; the frames belong to whoever holds the rights in the videos"
+STATED = {"minerva": "annotations CC-BY 4.0; the frames belong to whoever holds the videos' rights"}
 TRACES = """\
 # {count} reasoning traces with frames
 
@@ -224,7 +225,8 @@ def licence(source: str) -> str:
     if source not in DATASETS:
         return "not stated"
     dataset = DATASETS[source]
-    return OWN if dataset.simulated else f"{FOREIGN}. {dataset.terms}".removesuffix(". ")
+    foreign = STATED.get(source, f"{FOREIGN}. {dataset.terms}".removesuffix(". "))
+    return OWN if dataset.simulated else foreign
 
 
 def export_adapter(

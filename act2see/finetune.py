@@ -391,6 +391,8 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     with saving(folder, "the last checkpoint"):
         try:
             model.save_pretrained(partial, save_embedding_layers=False)
+            # A form that nobody has filled in: `export` writes a card.
+            (partial / "README.md").unlink(missing_ok=True)
         except SafetensorError as error:
             raise OSError(str(error)) from error
         shutil.rmtree(folder, ignore_errors=True)
