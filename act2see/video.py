@@ -261,8 +261,9 @@ def _arrange(
     closed = np.all(stamps >= np.maximum.accumulate(np.where(keys > 0, stamps, stamps.min())))
     # PyAV goes by time stamps after a seek too, which is exact for open groups as well.
     seeks = np.unique(stamps[keys * seekable > 0])[1:]
-    fps = len(pts) / length_s
-    return Video(path, end_s, fps, *size, times_s, pts, seeks, exact=bool(seekable and closed))
+    # Of damaged HEVC decord makes up pictures, where a newer ffmpeg shows none.
+    exact = bool(seekable and closed and stream.codec.canonical_name != "hevc")
+    return Video(path, end_s, len(pts) / length_s, *size, times_s, pts, seeks, exact)
 
 
 def _open_bytes(entry: tuple[Video, Any]) -> float:
