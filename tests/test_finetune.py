@@ -268,7 +268,8 @@ def test_a_lost_adapter_is_written_again_and_the_numbers_stay(traces, tmp_path):
 def test_an_adapter_names_its_base_and_no_place(outcome):
     config = json.loads((outcome.adapter / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["revision"]) == ("base", fingerprint(BASE))
-    assert str(Path(BASE).parent) not in (outcome.adapter / "README.md").read_text()
+    # PEFT's card would be an empty form; `export` writes one.
+    assert not (outcome.adapter / "README.md").exists()
     check_adapter(outcome.adapter, BASE)
 
 
