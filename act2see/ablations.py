@@ -118,8 +118,9 @@ class Study:
             choose = KEY_FRAMES[cell.evidence]
             policy = KeyFrames(policy, choose, f"key frames by {cell.evidence}")
         models = [IMAGINE.student, *filter(None, [adapter])]
-        path = self.folder / cell.answers()
-        collect(path, questions, policy, tools, profile.budget, models=models)
+        collect(
+            self.folder / cell.answers(), questions, policy, tools, profile.budget, models=models
+        )
 
 
 @cache

@@ -14,9 +14,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from safetensors import SafetensorError
+from transformers import Trainer
 
 from act2see.files import write_text
 
@@ -58,6 +60,20 @@ def last_whole(folder: Path) -> Path | None:
         warnings.warn(message, stacklevel=2)
         shutil.rmtree(checkpoint)
     return None
+
+
+def go_on(trainer: Trainer) -> None:
+    """Train from the last whole checkpoint of the trainer's folder, or else from the start.
+
+    Raises ValueError for a checkpoint that holds code: nothing of it is run.
+    """
+    last = last_whole(Path(trainer.args.output_dir))
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        rule = "nothing of it was run: delete it, and run again"
+        raise ValueError(f"{last} holds more than numbers ({reason}); {rule}") from error
 
 
 def _fault(checkpoint: Path) -> str:

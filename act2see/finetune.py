@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
 
-from act2see.checkpoints import RUN, last_whole, read_json, reserve, run_of, sealing, steady
+from act2see.checkpoints import RUN, go_on, read_json, reserve, run_of, sealing, steady
 from act2see.encoding import (
     Encoding,
     alike,
@@ -288,20 +287,6 @@ def finetune(
     if not read_json(folder / "outcome.json"):
         write_text(folder / "outcome.json", json.dumps(numbers, indent=1))
     return read_outcome(folder)
-
-
-def go_on(trainer: Trainer) -> None:
-    """Train from the last whole checkpoint of the trainer's folder, or else from the start.
-
-    Raises ValueError for a checkpoint that holds code: nothing of it is run.
-    """
-    last = last_whole(Path(trainer.args.output_dir))
-    try:
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-    except UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        rule = "nothing of it was run: delete it, and run again"
-        raise ValueError(f"{last} holds more than numbers ({reason}); {rule}") from error
 
 
 def description(

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
+from act2see.checkpoints import go_on
 from act2see.encoding import Encoding, alike, encode, encode_forced
 from act2see.finetune import (
     Outcome,
@@ -26,7 +27,6 @@ from act2see.finetune import (
     adapted,
     arguments,
     example,
-    go_on,
     pad,
     peak_memory_gb,
     prepare_folder,
@@ -109,11 +109,10 @@ def turns(
     One encoding, unless the dialogue `forgets`: then a turn has its own. A letter that the loop
     asked for was not said.
     """
+    whole = encode
     if trace.forced and trace.steps[-1].kind == "answer":
         trace = trace.model_copy(update={"steps": trace.steps[:-1]})
-        whole = encode_forced
-    else:
-        whole = encode
+        whole = _encode_cut
     if not forgets:
         return [whole(trace, processor, system=system)]
     begins = [n for n, step in enumerate(trace.steps) if step.kind == "think"]
@@ -128,6 +127,16 @@ def turns(
         encoding.labels[:known] = [-100] * known
         encodings.append(encoding)
     return encodings
+
+
+def _encode_cut(trace: Trace, processor: ProcessorMixin, system: str = "") -> Encoding:
+    """The trace up to its last thought; what the loop wrote behind it was not said."""
+    *before, thought = trace.steps
+    known = encode(trace.model_copy(update={"steps": before}), processor, True, system)
+    said = processor.tokenizer.encode(thought.text)
+    encoding = encode_forced(trace, processor, system)
+    end = len(known.ids) + len(said)
+    return replace(encoding, labels=encoding.labels[:end] + [-100] * (len(encoding.ids) - end))
 
 
 class GroupTrainer(TraceTrainer):

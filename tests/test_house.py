@@ -189,8 +189,8 @@ def test_a_module_says_what_it_works_on_and_what_it_does_not_know(name):
 # Lowest first. A module may import what lies in a lower layer, and its own neighbours: the modules
 # that the same name here covers. Two names of one layer do not know each other.
 LAYERS = (
-    ("style", "fonts", "video", "recipe", "student", "content", "files", "pictures", "plain", "progress"),
-    ("trace",),
+    ("style", "fonts", "video", "recipe", "student", "content", "pictures", "plain", "progress"),
+    ("trace", "files"),
     (
         "pocket",
         "tools",

@@ -61,9 +61,13 @@ def ask_judge(prompt: str, model: str, base_url: str = "") -> str:
 
 def _connect(teacher: Teacher, key: str) -> Connection:
     limits = teacher.limits
-    http = Client(teacher.key, limits.timeout_s)
-    settings = {"timeout": limits.timeout_s, "max_retries": limits.retries, "http_client": http}
-    client = OpenAI(api_key=key, base_url=teacher.base_url or None, **settings)
+    client = OpenAI(
+        api_key=key,
+        base_url=teacher.base_url or None,
+        timeout=limits.timeout_s,
+        max_retries=limits.retries,
+        http_client=Client(teacher.key, limits.timeout_s),
+    )
     refused: set[str] = set()
 
     def ask(line: str) -> str:

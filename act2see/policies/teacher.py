@@ -34,6 +34,7 @@ from act2see.policies.wire import (
     Heard,
     Said,
     ServerError,
+    counted,
     hear,
     kind_of,
 )
@@ -41,7 +42,6 @@ from act2see.trace import Reply, Step, Trace
 
 IMAGE_TOKENS = 2_000  # the estimate for a frame until the server has counted it
 BATCH_SHARE = 0.5  # of the price, with Google as with OpenAI
-ABSURD = 50  # times the most that a request may take: no count that can be true
 CHARS_PER_TOKEN = 8  # a reply with more characters has ignored its limit of tokens
 
 
@@ -267,7 +267,7 @@ class Teacher:
         used = (0, 0)
         try:
             said = get()
-            used = _counted(said.usage, most)
+            used = counted(said.usage, most)
             heard = hear(said, trace)
             words = _words(heard.reply)
             for step in (Step(kind="think", text=words + heard.served), *heard.reply.calls):
@@ -283,15 +283,6 @@ class Teacher:
             size = f"the reply has {len(words)} characters; the limit is {limit}"
             heard.failed = f"{size} [{PAID}]"
         return Heard(Reply(words), heard.failed, heard.served) if heard.failed else heard
-
-
-def _counted(usage: Any, most: tuple[int, int] | None) -> tuple[int, int]:
-    """The tokens that a server counted; the most there may be where that cannot be true."""
-    if not most:
-        return (0, 0)
-    pairs = zip(usage or (), most, strict=False)
-    sane = [type(n) is int and 0 <= n <= ABSURD * limit for n, limit in pairs]
-    return tuple(usage) if sane == [True, True] else most
 
 
 def _words(reply: Reply) -> str:

@@ -62,6 +62,7 @@ class ServerError(Exception):
         super().__init__(f"the server said 200 and sent an error: {words}")
 
 
+ABSURD = 50  # times the most that a request may take: no count that can be true
 PASSING = "passing: run again later"
 LASTING = "lasting: correct key, model, address or question first"
 PAID = "paid: it may answer when it is asked again"
@@ -101,6 +102,15 @@ class Connection:
     fetch: Callable[[str, list[str]], dict[str, str | BatchError] | None]
     read: Callable[[str, Trace], Said]
     batch_bytes: int
+
+
+def counted(usage: Any, most: tuple[int, int] | None) -> tuple[int, int]:
+    """The tokens that a server counted; the most there may be where that cannot be true."""
+    if not most:
+        return (0, 0)
+    pairs = zip(usage or (), most, strict=False)
+    sane = [type(n) is int and 0 <= n <= ABSURD * limit for n, limit in pairs]
+    return tuple(usage) if sane == [True, True] else most
 
 
 def hear(said: Said, trace: Trace) -> Heard:

@@ -72,7 +72,8 @@ def training(folder: Path) -> None:
     from act2see.finetune import finetune
 
     distillation(folder)
-    traces = read_traces(folder / "traces.jsonl")[:5]
+    by_id = {trace.question.id: trace for trace in read_traces(folder / "traces.jsonl")}
+    traces = [by_id[question.id] for question in questions()[:5]]
     finetune(traces[:4], traces[4:], BASE, folder / "finetune", RECIPE, four_bit=False)
 
 
