@@ -147,11 +147,12 @@ def test_equal_dialogues_teach_nothing_and_count_in_the_mean(tmp_path, processor
     assert part["of"] == sum(e["count"] for e in examples)
 
 
-def test_a_letter_that_the_loop_asked_for_is_not_learned(processor, traces):
+def test_what_the_loop_wrote_to_ask_for_a_letter_is_not_learned(processor, traces):
     trace = traces[0].model_copy(update={"forced": True})
     (encoding,) = turns(trace, processor)
     spoken = processor.tokenizer.decode([x for x in encoding.labels if x != -100])
-    assert "Answer:" in spoken and not spoken.rstrip().endswith(trace.letter())
+    assert spoken == trace.steps[-2].text
+    assert processor.tokenizer.decode(encoding.ids).endswith("Answer:")
 
 
 def test_what_is_out_of_sight_is_not_encoded_and_each_token_is_learned_once(processor, traces):
