@@ -17,11 +17,11 @@ POSIX = {"fcntl", "grp", "pwd", "resource", "termios"} | {"msvcrt", "winreg"}
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_workflow_is_whole_and_may_only_read(name):
+def test_a_workflow_is_whole_and_writes_no_code(name):
     workflow = yaml.safe_load(WORKFLOWS[name].read_text())
-    assert workflow["permissions"] == {"contents": "read"} and workflow[True]
+    assert workflow["permissions"]["contents"] == "read" and workflow[True]
     for job in workflow["jobs"].values():
-        assert job["timeout-minutes"] <= 120 and all(
+        assert job.get("timeout-minutes", 0) <= 120 and all(
             "uses" in s or "run" in s for s in job["steps"]
         )
 
