@@ -56,7 +56,7 @@ site: .venv/installed ## the pages and the executed notebooks as a web site, int
 tables: .venv/installed ## write the tables and badges of README, docs and notebooks from data/
 	$(BIN)/python -W ignore docs/tables.py
 
-reproduce: .venv/installed notebooks ## set up .venv and run the six notebooks
+reproduce: .venv/installed notebooks ## set up .venv and run the notebooks
 
 notebooks: $(RUNS) ## run the notebooks that are not up to date (PROFILE=, SEED=)
 	@echo 'The executed notebooks are in $(OUT).'
