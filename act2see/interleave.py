@@ -136,9 +136,12 @@ def collect(
     as `store.saving`.
     """
     questions = [with_duration(question) for question in questions]
-    keys = {q.id: answer_key(q, policy, tools, budget, models) for q in questions}
+    # The schemas of the tools are the same for all, and take most of the time.
+    first = [empty(question, policy, tools, budget) for question in questions[:1]]
+    bare = [first[0].model_copy(update={"question": question}) for question in questions]
+    keys = {trace.question.id: answer_key(trace, policy, budget, models) for trace in bare}
     with locked(path) as file:
-        done = _earlier(Traces(path), questions, keys, policy, tools, budget)
+        done = _earlier(Traces(path), bare, keys, policy)
         missing = [question for question in questions if question.id not in done]
         # Of a paid policy: the replies of dialogues that have not ended, as they come.
         keeping = getattr(policy, "keeping", nullcontext)
@@ -155,21 +158,16 @@ def collect(
 
 
 def _earlier(
-    traces: Traces,
-    questions: Sequence[Question],
-    keys: dict[str, str],
-    policy: Policy,
-    tools: Sequence[Tool],
-    budget: Budget,
+    traces: Traces, bare: Sequence[Trace], keys: dict[str, str], policy: Policy
 ) -> dict[str, Trace]:
     """By question, what a file holds of it: whole, and answered by a model that may answer."""
     accepts = getattr(policy, "accepts", lambda served: True)  # of a server, the model
     old = [(place, traces[place]) for place in traces.unkeyed]
     former = {_former_key(trace): place for place, trace in old if not trace.failed}
     done = {}
-    for question in questions:
-        bare = empty(question, policy, tools, budget)
-        place = traces.last.get(keys[question.id], former.get(_former_key(bare)))
+    for opening in bare:
+        question = opening.question
+        place = traces.last.get(keys[question.id], former.get(_former_key(opening)))
         if place is None:
             continue
         trace = traces[place]
@@ -182,18 +180,15 @@ def _earlier(
 
 
 def answer_key(
-    question: Question,
-    policy: Policy,
-    tools: Sequence[Tool],
-    budget: Budget = Budget(),
-    models: Sequence[str | Path] = (),
+    bare: Trace, policy: Policy, budget: Budget, models: Sequence[str | Path] = ()
 ) -> str:
     """24 hex digits of all that shapes an answer, and of nothing else: not of where files lie.
 
     That is the question and its video's content; the policy's name, setting and attempt, and what
     it is told; the tools and what shapes their evidence; dialect and limits; the models' content.
+    bare: the trace as `empty` gives it.
     """
-    bare = empty(question, policy, tools, budget)
+    question = bare.question
     # The id of a reader's own question is made of the path.
     skipped = {"video", "id"} if question.id.startswith("own-") else {"video"}
     facts = [
