@@ -8,6 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from act2see.plain import printable
+
 
 def main(words: list[str] | None = None) -> int:
     """Run the command in `words`; 0, or 2 with a line that says what is wrong."""
@@ -16,7 +18,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         options.run(options)
     except (ValueError, OSError) as error:
-        print(f"act2see: {error}", file=sys.stderr)
+        print(f"act2see: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 
