@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from act2see.checkpoints import go_on
-from act2see.encoding import Encoding, alike, encode, encode_forced
+from act2see.encoding import alike
 from act2see.finetune import (
     Outcome,
     TraceTrainer,
@@ -35,7 +35,7 @@ from act2see.finetune import (
     see_once,
 )
 from act2see.interleave import Budget, interleave
-from act2see.policies.last_evidence import LastEvidence, last_evidence
+from act2see.policies.last_evidence import LastEvidence
 from act2see.policies.qwen import QwenPolicy
 from act2see.recipe import Recipe
 from act2see.rewards import Reward, facts
@@ -43,6 +43,7 @@ from act2see.store import write_text, write_traces
 from act2see.student import ADAPTER, fingerprint, load_processor, load_student, unwrapped
 from act2see.tools.tool import Tool
 from act2see.trace import Question, Trace
+from act2see.turns import turns
 
 
 @dataclass(frozen=True)
@@ -99,44 +100,6 @@ def token_loss(
     ratio = (now - old).exp()
     within = ratio.clamp(1 - clip[0], 1 + clip[1])
     return -torch.minimum(ratio * advantage, within * advantage)
-
-
-def turns(
-    trace: Trace, processor: ProcessorMixin, system: str = "", forgets: bool = False
-) -> list[Encoding]:
-    """What was said in the dialogue, labelled, each token once, behind what it followed.
-
-    One encoding, unless the dialogue `forgets`: then a turn has its own. A letter that the loop
-    asked for was not said.
-    """
-    whole = encode
-    if trace.forced and trace.steps[-1].kind == "answer":
-        trace = trace.model_copy(update={"steps": trace.steps[:-1]})
-        whole = _encode_cut
-    if not forgets:
-        return [whole(trace, processor, system=system)]
-    begins = [n for n, step in enumerate(trace.steps) if step.kind == "think"]
-    encodings = []
-    for begin, end in zip(begins, [*begins[1:], len(trace.steps)], strict=True):
-        before = last_evidence(trace.model_copy(update={"steps": trace.steps[:begin]}))
-        spoken = [step for step in trace.steps[begin:end] if step.kind != "evidence"]
-        turn = before.model_copy(update={"steps": before.steps + spoken})
-        way = whole if end == len(trace.steps) else encode
-        encoding = way(turn, processor, system=system)
-        known = len(encode(before, processor, True, system).ids)
-        encoding.labels[:known] = [-100] * known
-        encodings.append(encoding)
-    return encodings
-
-
-def _encode_cut(trace: Trace, processor: ProcessorMixin, system: str = "") -> Encoding:
-    """The trace up to its last thought; what the loop wrote behind it was not said."""
-    *before, thought = trace.steps
-    known = encode(trace.model_copy(update={"steps": before}), processor, True, system)
-    said = processor.tokenizer.encode(thought.text)
-    encoding = encode_forced(trace, processor, system)
-    end = len(known.ids) + len(said)
-    return replace(encoding, labels=encoding.labels[:end] + [-100] * (len(encoding.ids) - end))
 
 
 class GroupTrainer(TraceTrainer):

@@ -11,7 +11,6 @@ import torch
 
 from act2see.encoding import encode, pixels
 from act2see.interleave import Budget
-from act2see.policies.last_evidence import GONE
 from act2see.profiles import PROFILES
 from act2see.recipe import Recipe
 from act2see.reinforce import (
@@ -23,7 +22,6 @@ from act2see.reinforce import (
     settings,
     starting_model,
     token_loss,
-    turns,
 )
 from act2see.rewards import naive
 from act2see.trace import Step
@@ -145,28 +143,6 @@ def test_equal_dialogues_teach_nothing_and_count_in_the_mean(tmp_path, processor
     examples[0]["advantage"] = 1.0
     (part,) = trainer.lay_out(examples)
     assert part["of"] == sum(e["count"] for e in examples)
-
-
-def test_what_the_loop_wrote_to_ask_for_a_letter_is_not_learned(processor, traces):
-    trace = traces[0].model_copy(update={"forced": True})
-    (encoding,) = turns(trace, processor)
-    spoken = processor.tokenizer.decode([x for x in encoding.labels if x != -100])
-    assert spoken == trace.steps[-2].text
-    assert processor.tokenizer.decode(encoding.ids).endswith("Answer:")
-
-
-def test_what_is_out_of_sight_is_not_encoded_and_each_token_is_learned_once(processor, traces):
-    once = next(t for t in traces if t.calls())
-    trace = once.model_copy(update={"steps": [*once.steps[:3], *once.steps]})
-    assert len(trace.calls()) == 2
-    parts = turns(trace, processor, forgets=True)
-    (whole,) = turns(trace, processor)
-    assert len(parts) == 1 + len(trace.calls())
-    spoken = [x for part in parts for x in part.labels if x != -100]
-    assert spoken == [x for x in whole.labels if x != -100]
-    frames = [len(step.frames) for step in trace.steps if step.kind == "evidence"]
-    assert [len(part.images) - len(trace.overview) for part in parts] == [0, *frames]
-    assert GONE in processor.tokenizer.decode(parts[-1].ids)
 
 
 def test_no_questions_and_groups_of_one_are_refused(tmp_path):

@@ -1,9 +1,9 @@
 """ReWatch-R1's chains in the pocket world: actions and observations that the model writes itself.
 
-Works on traces about pocket questions. Nothing is executed: a chain is one thought, with
-`<action>…</action><observation>…</observation>` in it, in front of the answer (as reported of
-ReWatch-R1). The scene stands in for its detailed captions, so that its two rewards are rules here
-and need no judge. The rules and the chains' words are our choice.
+Works on traces about pocket questions. Knows nothing of models. Nothing is executed: a chain is one
+thought, with `<action>…</action><observation>…</observation>` in it, in front of the answer (as
+reported of ReWatch-R1). The scene stands in for its detailed captions, so that its two rewards are
+rules here and need no judge. The rules and the chains' words are our choice.
 """
 
 import re
