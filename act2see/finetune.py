@@ -194,16 +194,16 @@ class TraceTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """One part's share of the step's loss."""
-        logits, targets = self.spoken(inputs)
+        logits, targets = self.spoken(model, inputs)
         total = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
         loss = total / inputs["of"]
         return (loss, {"loss": loss}) if return_outputs else loss
 
-    def spoken(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    def spoken(self, model: torch.nn.Module, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """(tokens, vocabulary) logits where a label is, and (tokens,) the labels."""
         targets = inputs["labels"][:, 1:]
         frames = inputs["frames"]
-        inner = unwrapped(self.model)
+        inner = unwrapped(model)
         if frames and not isinstance(frames[0], torch.Tensor):
             with torch.no_grad():
                 frames = see(frames, inner, self.processor)

@@ -85,8 +85,9 @@ def advantages(rewards: torch.Tensor) -> torch.Tensor:
 
     0 all over a group whose dialogues earn the same.
 
-    >>> advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=2).tolist()
-    [[0.71, -0.71], [0.0, 0.0]]
+    >>> advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=2)
+    tensor([[ 0.7100, -0.7100],
+            [ 0.0000,  0.0000]])
     """
     apart = rewards - rewards.mean(1, keepdim=True)
     spread = rewards.std(1, keepdim=True)
@@ -235,7 +236,7 @@ class GroupTrainer(TraceTrainer):
 
     def likelihoods(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """(tokens,) log-likelihood of each token said, and entropy of what it was drawn from."""
-        logits, said = self.spoken(inputs)
+        logits, said = self.spoken(self.model, inputs)
         scores = torch.log_softmax(logits / self.groups.temperature, -1)
         entropy = -(scores.exp() * scores).sum(-1)
         return scores.gather(1, said[:, None])[:, 0], entropy.detach()

@@ -112,7 +112,8 @@ def test_the_teacher_saw_frames_was_offered_both_tools_and_refused_once(profile,
     traces = read_traces(out / "traces.jsonl")
     table = pd.read_csv(out / "traces.csv", keep_default_na=False)
     refused = [t for t in traces if t.failed]
-    assert {t.failed for t in refused} == {"refused: content_filter"}
+    (why,) = {t.failed for t in refused}
+    assert why == "refused: content_filter [paid: it may answer when it is asked again]"
     assert {t.question.text for t in refused} <= {REFUSED}
     assert set(table.failed[table.failed != ""]) == {t.failed for t in refused}
     assert set(table.mistake) == {"unknown"}

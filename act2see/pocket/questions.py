@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
+from act2see.files import sweep
 from act2see.pocket import world
 from act2see.pocket.edits import Edit, edited
 from act2see.pocket.language import span
@@ -77,6 +78,7 @@ def pocket_questions(
     clips = [folder / f"{scene.seed}.mp4" for scene in scenes]
     pairs = list(zip(scenes, clips, strict=True))
     missing = [pair for pair in pairs if not pair[1].exists()]
+    sweep(folder)
     options = {"max_workers": 2, "desc": "clips", "disable": not missing, "tqdm_class": tqdm}
     thread_map(lambda pair: world.write_clip(*pair), missing, **options)
     n = len(families)

@@ -8,6 +8,7 @@ is a visitor's. Briefly a shape turns another colour or white, or a visitor appe
 once, with a visitor there. No overview frame shows a brief event: one has to look again.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -307,12 +308,13 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
 def write_clip(scene: Scene, path: Path) -> Path:
     """Write the scene as an H.264 file at 8 frames a second; returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written under another name first, so that no half-written clip bears the name.
-    partial = path.with_suffix(".partial.mp4")
+    # Written under another name first, so that no half-written clip bears the name, and one of
+    # this process alone: two may write the same clip, and either's is whole.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     # A key frame a second makes seeking cheap; with more threads bytes would depend on the cores.
     options = {"crf": "14", "preset": "veryfast", "threads": "1", "g": str(FPS)}
     size = {"width": SIDE_PX, "height": SIDE_PX, "pix_fmt": "yuv420p"}
-    with av.open(str(partial), "w") as container:
+    with av.open(str(partial), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options, **size)
         for image in render(scene, np.arange(int(scene.duration_s * FPS)) / FPS):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 
 from act2see.pocket.world import COLOURS, PLACES, RGB, SHAPES, WHITE, render, sample_scene
@@ -77,3 +80,14 @@ def test_render_draws_each_moment_alone():
     together = render(scene, times)
     for frame, time_s in zip(together, times, strict=True):
         assert np.array_equal(frame, render(scene, np.array([time_s]))[0])
+
+
+def test_two_processes_may_write_the_same_clips(tmp_path):
+    """What a killed process leaves is removed; one that still writes is let be."""
+    code = "import sys, pathlib; from act2see.pocket.questions import pocket_questions\n"
+    code += "pocket_questions('test', 5, 12, pathlib.Path(sys.argv[1]))"
+    (tmp_path / "x.mp4.4194399.partial").write_bytes(b"half")
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [one.wait(120) for one in both] == [0, 0]
+    assert len(list(tmp_path.glob("*.mp4"))) == len(list(tmp_path.iterdir())) == 12
