@@ -61,8 +61,9 @@ reproduce: .venv/installed notebooks ## set up .venv and run the notebooks
 notebooks: $(RUNS) ## run the notebooks that are not up to date (PROFILE=, SEED=)
 	@echo 'The executed notebooks are in $(OUT).'
 
+# Two processes, a core each. A file's tests stay together: they share what is costly to make.
 test: lint ## check the style, then run the tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed ## check the style: ruff, and notebooks without outputs
 	$(BIN)/ruff check .

@@ -241,12 +241,14 @@ def test_items_keep_their_order_and_an_error_is_raised():
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
 from act2see.interleave import Budget, collect
 from act2see.policies.openai import openai_teacher
 from act2see.policies.teacher import Limits
 from act2see.store import read_traces
+# A shell's background job, as this test may be, ignores Ctrl-C, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 file, url = sys.argv[1:]
 questions = [trace.question for trace in read_traces(Path(file))]
 print("ready", flush=True)
