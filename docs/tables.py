@@ -142,40 +142,41 @@ def cells() -> str:
     return rows(["what differs", "cell", "n", "right (95 % interval)"], body)
 
 
-def gpu() -> pd.DataFrame:
-    """The committed measurements on a GPU, ours and the reference by case."""
-    table = pd.read_csv(ROOT / "data/gpu.csv").drop_duplicates("case", keep="last")
-    return table.set_index("case")
+def gpu() -> dict[str, pd.DataFrame]:
+    """By GPU, the committed measurements on it: ours and the reference by case, the newest each."""
+    table = pd.read_csv(ROOT / "data/gpu.csv").drop_duplicates(["device", "case"], keep="last")
+    devices = table.groupby("device", sort=False)
+    return {" ".join(name.split()[1:2]): rows.set_index("case") for name, rows in devices}
 
 
 def gpu_steps() -> str:
     """A QLoRA step on a GPU: time, memory, and what `memory_plan` said."""
-    table = gpu()
     body = []
-    for name in [c for c in table.index if c.startswith("QLoRA") and "to stock loss" in c]:
-        if name.endswith("time to stock loss"):
-            stem = name.removesuffix("time to stock loss")
+    for device, table in gpu().items():
+        for name in [c for c in table.index if c.startswith("QLoRA") and c.endswith(STEP)]:
+            stem = name.removesuffix(STEP)
             time_s, memory = table.loc[name], table.loc[f"{stem}memory to stock loss"]
             plan = table.loc[f"{stem}memory used to planned"]
             numbers = [f"{time_s.ours:.2f}, {time_s.reference:.2f} s"]
             numbers += [f"{memory.ours:.1f}, {memory.reference:.1f} GB", f"{plan.reference:.1f} GB"]
-            body.append([stem.removeprefix("QLoRA step, ").rstrip(", "), *numbers])
-    head = ["a trace of", "time: ours, the model's own loss", "peak memory", "`memory_plan`"]
-    return rows(head, body)
+            body.append([device, stem.removeprefix("QLoRA step, ").rstrip(", "), *numbers])
+    head = ["GPU", "a trace of", "time: ours, the model's own loss", "peak memory"]
+    return rows([*head, "`memory_plan`"], body)
 
 
 def gpu_dialogues() -> str:
     """Dialogues of three calls on a GPU: speed, memory, and what `memory_plan` said."""
-    table = gpu()
     body = []
-    for name in [c for c in table.index if c.endswith("calls, to sending all again")]:
-        stem = name.removesuffix("to sending all again")
-        again, cache = table.loc[name], table.loc[f"{stem}to one cache at batch 1"]
-        peak, plan = (table.loc[f"{stem}{word}"] for word in MEMORY)
-        numbers = [f"{again.ours:.0f}", f"{cache.reference:.0f}", f"{again.reference:.0f}"]
-        numbers += [f"{peak.ours:.1f} GB", f"{plan.reference:.1f} GB"]
-        body.append([stem.split()[0], *numbers])
+    for device, table in gpu().items():
+        for name in [c for c in table.index if c.endswith("calls, to sending all again")]:
+            stem = name.removesuffix("to sending all again")
+            again, cache = table.loc[name], table.loc[f"{stem}to one cache at batch 1"]
+            peak, plan = (table.loc[f"{stem}{word}"] for word in MEMORY)
+            numbers = [f"{again.ours:.0f}", f"{cache.reference:.0f}", f"{again.reference:.0f}"]
+            numbers += [f"{peak.ours:.1f} GB", f"{plan.reference:.1f} GB"]
+            body.append([device, stem.split()[0], *numbers])
     head = [
+        "GPU",
         "dialogues at a time",
         "tokens a second",
         "one cache, one at a time",
@@ -184,6 +185,7 @@ def gpu_dialogues() -> str:
     return rows([*head, "peak memory", "`memory_plan`"], body)
 
 
+STEP = "time to stock loss"
 MEMORY = ("most memory to its weights", "memory used to planned")
 
 
