@@ -9,12 +9,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from act2see.trace import LETTERS, read_letter
+from act2see.trace import LETTERS, TAKEN_BACK, read_letter
 
 # A letter between quotes, brackets, tags or stars of any script becomes one in brackets.
 AROUND = r"[\[\](){}<>\"'`*_“”„‘’«»‹›「」『』【】〔〕《》〈〉]"
 ENCLOSED = re.compile(rf"{AROUND}([A-Ja-j])\.?{AROUND}")
 FORMAT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathsf)\b|</?(?:b|i|u|p|em|strong|code|span)>")
+# Letters in filled circles, in filled squares and of flags, which NFKC leaves as they are.
+SIGNS = {ord(first) + n: chr(65 + n) for first in "🅐🅰🇦" for n in range(26)}
 WORD = "0-9A-Za-zÀ-ɏ"
 # Words that follow a letter, and never an article.
 JOINED = (
@@ -24,45 +26,66 @@ JOINED = (
 ONE = (
     rf"(?<![{WORD}])(?:[B-HJ](?![{WORD}'’]|-\w)"
     rf"|[AI](?![{WORD}'’]|-\w)(?:(?=\W*$)|(?={JOINED})|(?=\s*[^\s{WORD}]))"
+    r"|A(?=\s(?i:would|must|should|could|has|had|it|the|ist|est|remains)\b)"
     rf"|[a-j](?:(?=\s*$)|(?={JOINED})|(?=[^\s.({WORD}'’-]|\.(?!\w))))"
 )
-LETTER = rf"\(?\s?{ONE}\s?\)?"
-SEPARATOR = r"\s?(?:[,/&+、]|(?i:and|or|und|oder|et|ou)\b|和|或|(?=\())\s?"
-NAMES = r"(?i:option|choice|letter|alternative|选项|選項|選択肢)"
+LETTER = rf"(?:\(\s?)?{ONE}(?:\s?\))?"
+SEPARATOR = r"\s?(?:[,/&+、]|(?i:and|or|und|oder|et|ou)\b|和|或|(?=\(\s?[A-J]\s?\)))\s?"
+NAMES = (
+    r"(?i:option|choice|letter|alternative|opci[oó]n|opção|letra|lettera|lettre|вариант|seçenek"
+    r"|选项|選項|選択肢)"
+)
 LIST = rf"{LETTER}(?:(?:{SEPARATOR}){{1,2}}(?:{NAMES}\s)?{LETTER}){{0,9}}"
-BE = r"(?i:is|was|must be|should be|would be|has to be|ist|est|es|è|é)"
+BE = r"(?i:is|was|be|ist|est|es|è|é|är|er|là|adalah|היא|הוא|คือ)"
 # A word that announces an answer, and what may stand between it and the letter.
 ANSWERS = (
-    r"(?i:answer|boxed|solution|réponse|respuesta|resposta|risposta|antwort|antwoord|svar|cevap"
-    r"|jawaban|odpowiedź|ответ|答案|回答|答え|正解|정답|답|الإجابة|الجواب|उत्तर"
-    r"|(?:correct|right|best|final|my)\s(?:option|choice|one|letter|alternative|response)"
+    r"(?i:answer|\bans\b|boxed|solution|réponse|respuesta|resposta|risposta|antwort|antwoord|svar"
+    r"|richtig(?=\sist)|cevap|jawaban|odpowiedź|ответ|відповідь|απάντηση|đáp án|คำตอบ|תשובה"
+    r"|答案|回答|解答|答え?|正解|정답|답|الإجابة|الجواب|उत्तर|जवाब|উত্তর"
+    r"|(?:correct|right|best|final|my)\s(?:option|choice|one|letter|alternative|response|guess)"
     r"|(?:letter|option|choice)(?=\s(?:is|was|must|should|would)\b)"
     r"|\b(?:choose|chose|pick|picked|select|selected|go(?:ing)? (?:with|for)|settle on|opt for)\b"
-    rf"|选择?|選)(?:(?:\s[^\W\d_]+){{0,5}}?\s{BE}\b)?"
+    rf"|选择?|選[擇択]?)(?:(?:,?\s[^\W\d_]+){{0,5}}?,?\s{BE}\b)?"
 )
 BETWEEN = (
     rf"(?:[^\w\n(]|\n{{1,3}}|{BE}\b|{NAMES}|(?i:be|are|therefore|thus|so|then|clearly|probably"
     r"|likely|most|definitely|still|indeed|simply|just|again|now|the|to|but|rather|here|number"
-    r"|la|le|die|der)\b|هي|[是为為项項应應は은는]){0,12}"
+    r"|(?<=['’])s|la|le|die|der|n['’]est|mais|sondern|sino|mas|ma|а|بل)\b|هي"
+    r"|[是为為项項应應该該而は은는]){0,12}"
 )
 SO = (
-    r"(?:\b(?i:so|thus|hence|therefore|but|it is|it's|(?:it|this|that|which) must be|it has to be)"
-    r"[,:]?\s|=>|->|→|⇒|∴)\s?"
+    r"(?:\b(?i:so|thus|hence|therefore|but|no(?=,)|only|definitely|probably|clearly|certainly|surely"
+    r"|it['’]s|(?:it|this|that|which) (?:is|must be|should be|has to be|makes it|leaves(?: only)?)"
+    r"|I['’]d say|we get|(?:corresponds|points|leads|comes down) to|in conclusion)[,:]?\s"
+    rf"|{TAKEN_BACK}[\s,:.…]{{0,3}}|,而?是|=>|->|→|⇒|∴)\s?"
 )
 RIGHT = (
-    r"(?:\s(?i:is|are|was|seems|looks|must be|should be|would be)\s(?:\w+\s){0,3}?"
-    r"(?i:correct|right|answer|best|true)\b|\s?(?:选项|選項)?\s?[是最为為]?(?:正确|正確|对|正しい))"
+    r"(?:\s(?i:is|are|was|seems|looks|must be|should be|would be|ist|est|es)\s(?:\w+\s){0,3}?"
+    r"(?i:correct\w*|right|answer|best|true|richtig)\b"
+    r"|\s(?i:remains|it is|is left(?! of)|the (?:right|correct))\b|\s?:?\s?[✓✔✅☑]"
+    r"|\s?(?:选项|選項)?\s?[是最为為がは가이]{0,2}\s?(?:正确|正確|对|正しい|正解|정답))"
 )
 NOT = (
     r"(?i:\b(?:not|never|neither|nor|cannot|than|unlike|except|over|against|instead of|wrong"
-    r"|incorrect|false|(?:rul|cross)\w* out|eliminat\w*|exclud\w*|reject\w*|discard\w*|dismiss\w*)"
-    r"|n['’]t|不是|不选|不選|排除)"
+    r"|incorrect|false|(?:rul|cross)\w* out|eliminat\w*|exclud\w*|reject\w*|discard\w*|dismiss\w*"
+    r"|nicht|kein\w*|pas|no es|não é|non è|не|ليس\w*"
+    # What was thought before, or would be true of another video.
+    r"|(?:first|initial|original|earlier|previous|tempting)\s(?:answer|guess|choice|thought)"
+    r"|second (?:answer|choice|best)|at first I|I\s(?:first|initially|originally)"
+    r"|would have been|(?:all|any\w*|every\w*) but"
+    r"|if (?!I\b|forced)[^.;\n]{0,90}?\bwould be)\b"
+    r"|n['’]t\b|不是|不选|不選|排除)"
 )
+# Words after which a denial has ended.
+AGAIN = r"(?i:but|so|then|and|therefore|thus|hence|however|because|while|whereas|mais|sondern|sino)"
 RULED_OUT = re.compile(
-    rf"{NOT}[\s:]{{0,3}}(?:(?!(?i:but|so|then|and)\b)[^\W\d_]+\s){{0,3}}{LIST}"
-    rf"|{LIST}\s(?i:(?:is|are|was|does|do|did|can|could|would|has|must|will|seems|looks)"
+    rf"{NOT}[^\S\n]?:?[^\S\n]{{0,3}}(?:(?!{AGAIN}\b)[^\W\d_]+(?:['’]\w+)?[^\S\n]){{0,5}}{LIST}"
+    rf"|{LIST}[^\S\n](?i:(?:is|are|was|does|do|did|can|could|would|has|must|will|seems|looks)"
     r"(?:n['’]t|\snot|not)|(?:is|are|was|seems|looks|must be)\s(?:\w+\s)?"
-    rf"(?:wrong|incorrect|false|excluded|impossible|unlikely|out|ruled)\b)|{LIST}\s?(?:不|错)",
+    r"(?:wrong|incorrect|false|excluded|impossible|unlikely|out|ruled)\b|contradict"
+    r"|(?:would|could|might)\b[^.;\n]{0,40}\bif\b)"
+    rf"|{LIST}\s?(?:\?(?=\s*\w)|:?\s?[✗✘❌×]|(?:选项|選項|都)*(?:不[是对對正]?|错|錯)"
+    r"|(?:가|이|은|는)?\s?아니\w*|(?:ではな|じゃな|は間違|は違|は誤)\w)",
     re.MULTILINE,
 )
 # From the surest to the weakest: named, between brackets, before the text of an option.
@@ -71,7 +94,8 @@ HINTS = tuple(
     for hint in (
         rf"{NAMES}[^\w\n(]{{0,3}}(?P<said>{LIST})",
         rf"(?P<said>\(\s?{ONE}\s?\))",
-        r"^[^\w\n]{0,9}(?P<said>[A-Ja-j]\)|[A-J][.:、])(?=\s|$)",
+        r"^[^\w\n]{0,9}(?P<said>[A-Ja-j]\)|[A-J][.:、])(?=\s|$)(?!\s\W?[A-J]\W*$)",
+        rf"^[^:\n]{{2,30}}:[^\S\n]{{0,3}}(?P<said>{LIST})\W*\Z",
         rf"\A\W{{0,9}}(?P<said>{LIST})(?=\s?[,;–—-]\s|{JOINED})",
     )
 )
@@ -94,7 +118,7 @@ def lenient_letter(text: str, options: Sequence[str]) -> str:
     texts = rf"(?i:\b(?:{'|'.join(quotes)})(?!\w))" if quotes else r"(?!)"
     forms = (
         rf"{ANSWERS}{BETWEEN}(?P<said>{texts}|{LIST})",
-        rf"{SO}(?P<said>{LIST})(?=\s?(?:[.,;!。]|$)|{JOINED})",
+        rf"{SO}(?P<said>(?![ai]\b){LIST})(?=\s?(?:[.,;!。)]|$)|{JOINED})",
         rf"(?P<said>{LIST}){RIGHT}",
         rf"^[^\w\n]{{0,9}}(?P<said>{LIST})[^\w\n]{{0,9}}$",
     )
@@ -111,9 +135,10 @@ def lenient_letter(text: str, options: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """The text in plain letters and signs, `(B)` for any B between brackets, quotes or tags."""
-    text = FORMAT.sub("", unicodedata.normalize("NFKC", text))
+    text = unicodedata.normalize("NFKC", text.translate(SIGNS)).replace("</think>", "\n")
+    text = FORMAT.sub("", text)
     text = ENCLOSED.sub(lambda match: f"({match[1].upper()})", text)
-    return re.sub(r"[*`#$_]", "", text)
+    return re.sub(r"[*`#$]", "", text).replace("_", " ")
 
 
 def _chosen(said: Iterable[str], known: dict[str, int]) -> str:

@@ -29,8 +29,13 @@ LETTERS = "ABCDEFGHIJ"
 OPENED = r"[\s*_\"'“”„«「『【\[({<`]*"
 CLOSED = r"[*_\"'“”»」』】\])}>`]*"
 SEVERAL = rf"{CLOSED}\s*(?:[,/&+、]|and\b|or\b|(?=[(\[])){OPENED}[A-J](?![\w'’]|\s+[a-z])"
+# Words behind which another answer follows.
+TAKEN_BACK = (
+    r"(?i:\b(?:wait[,:.]|actually,|correction:|on (?:second thought|reflection)\b|sorry,|I mean\b"
+    r"|that makes it\b))"
+)
 STATED = re.compile(
-    rf"{OPENED}([A-J])(?!{SEVERAL}){CLOSED}(?:(?<!\w)|[:.,;!。、]|\s*(?:\n|$|</answer>))"
+    rf"{OPENED}([A-J])(?!{SEVERAL})(?!(?s:.*){TAKEN_BACK}){CLOSED}(?:(?<!\w)|[:.,;!。、]|\s*(?:\n|$|</answer>))"
 )
 ALONE = re.compile(rf"{OPENED}([A-J]){CLOSED}[:.。]?{CLOSED}\s*")
 MARKED = re.compile(r"Answer[*_]*\s?:|<answer>")

@@ -1,4 +1,6 @@
-"""Sixty forms of an answer and more, each with every letter: read, or at least not as another."""
+"""A hundred and sixty forms of an answer, each with every letter: read, and never as another."""
+
+from itertools import permutations
 
 import pytest
 
@@ -111,6 +113,171 @@ Answer: @\nThe disc is red.
 B选项不对，@选项正确
 The letter is @
 → @
+The answer is: \boxed{\textbf{@}}
+\[\boxed{@}\]
+\boxed{\text{(@)}}
+\boxed{@. {o}}
+$@$
+{'answer': '@'}
+{"reasoning": "A disc moves", "answer": "@"}
+{"final_answer": "@", "confidence": 0.9}
+{"Answer": "(@)"}
+```json\n{"answer": "@"}\n```
+["@"]
+<final_answer>@</final_answer>
+<|begin_of_box|>@<|end_of_box|>
+<answer>The answer is @</answer>
+FINAL ANSWER: @
+Answer = @
+Ans: @
+Response: @
+Selection: @
+Correct: @
+I'd say @.
+My guess is @.
+It should be @.
+Option @ it is.
+Definitely @.
+> @
+**@. {o}**
+✅ **@. {o}**
+Answer: @ ✅
+本题答案为@项。
+答案应该是@。
+故选：@．
+選擇@。
+答：@
+@が正解です。
+@가 정답입니다.
+답은 @번입니다.
+Верный вариант: @
+Réponse finale : @
+La respuesta es la opción @.
+A resposta correta é a letra @.
+Richtig ist @.
+Option @ ist richtig.
+Rätt svar är @.
+Doğru cevap: @
+Đáp án đúng là @.
+คำตอบ: @
+सही उत्तर @ है।
+התשובה היא @
+Απάντηση: @
+Poprawna odpowiedź to @.
+The answer, I think, is @.
+The answer can only be @.
+The answer's @.
+Only @ fits.
+@ it is.
+<think>A or B?</think>@
+option_@
+That leaves @.
+This corresponds to @.
+...making @ the correct answer.
+@ would be correct.
+Answer: {o} (@)
+A) a red disc - no\nB) a blue cross - no\nAnswer: @
+""".strip().splitlines()
+# @ is chosen, # and % are named and are not.
+OTHERS = r"""
+The answer is not #. The answer is not %. So @.
+The answer can't be #, so it must be @
+The answer isn't #; it's @
+The answer is not # but @.
+It's not #, it's @.
+Answer: # (no, @)
+~~Answer: #~~ Answer: @
+Answer: #... actually, @.
+Answer: #. Actually, the answer is @.
+Answer: #. On second thought, @.
+Answer: #\nCorrection: @
+Answer: #. No, wait: @.
+Answer: #. Hmm, that makes it @.
+Answer: # — sorry, I mean @.
+If the wall were red, the answer would be #, but it is dark, so the answer is @
+The answer would have been # had the wall been red; it is @.
+One might think the answer is #, but the answer is @.
+Many would choose #. It is @.
+Distractor: #. Correct answer: @
+@ (not #)
+Answer: @ (# is the opposite)
+Answer: @\n\nWhy not #: the wall is light
+Answer: @\n\n#: no disc\n%: no ring
+Answer: @\n\n- #) never shown\n- %) never
+Evidence: frame #\nAnswer: @
+I choose @ over #.
+@, not # or %
+@ and not #
+Neither # nor %; @.
+Eliminate #, %. @ remains.
+# is incorrect. Hence @.
+# is wrong because it is blue. The right one is @
+Is the answer #? No, it is @.
+I don't believe that the answer is #. I believe it is @.
+The wall is not dark\n@
+The wall is not dark.\n\n@
+Nothing is wrong\n@
+The visitor is never shown\nAnswer @
+不是#，是@
+答案不是#，而是@
+答案不是#而是@
+#不对，@对
+排除#和%，选@
+#错误，@正确
+#、%都错，选@
+답은 #가 아니라 @입니다
+정답은 #이 아니고 @이다
+答えは#ではなく@です
+#は間違い、@が正解
+Die Antwort ist nicht #, sondern @.
+La respuesta no es #, sino @.
+A resposta não é #, mas @.
+La risposta non è #, ma @.
+Ответ не #, а @.
+Answer: not # but @
+Answer: @; # was my first thought
+Answer: # or @, I choose @
+My first answer was #. On reflection: @.
+My initial guess was #. My answer: @
+I first chose #. Now I choose @.
+I thought it was # but it's @
+The answer is # or @. Definitely @.
+\boxed{#} is wrong. \boxed{@}
+\boxed{#}\n\nWait.\n\n\boxed{@}
+<answer>#</answer> no <answer>@</answer>
+**#**\n\nHmm, no.\n\n**@**
+Answer: #\nAnswer: @
+Answer: #\n\nAnswer: #\n\nAnswer: @
+{"answer": "#"}\n{"answer": "@"}
+{"wrong": ["#", "%"], "answer": "@"}
+{"answer": "@", "wrong": ["#", "%"]}
+{"answer": "@", "reason": "# is never shown"}
+{"answer": "@", "second_best": "#"}
+Best: @. Second best: #.
+The answer is @, although # is close.
+The answer is @. # is also plausible.
+The answer is @; option # is a distractor.
+@ is right, # is wrong.
+@ is right and # is wrong.
+# is wrong and @ is right.
+Only @ is consistent; # is not.
+Instead of #, I choose @
+I rule out # and choose @.
+I ruled out #, %. Answer @.
+I eliminated # first, then %. Answer: @.
+Since # and % are excluded, the answer is @.
+With # and % gone, @ is left.
+The answer isn’t #, it’s @.
+The correct answer is @ rather than #.
+The correct answer is @ and not #.
+The correct answer, contrary to #, is @.
+I almost said #. Answer: @
+Answer: @\n\nNote: # would be right if the wall were light.
+Answer: @. (# would need a light wall.)
+Answer: @, because # shows a cup
+Team # wins, so the answer is @.
+Answer: @\n\nOptions:\nA) a red disc\nB) a blue cross\nC) the green ring\nD) nothing happens
+The frame labelled # shows it. Answer: @
 """.strip().splitlines()
 STRICT = r"""
 Answer: @
@@ -145,6 +312,16 @@ def test_a_stated_letter_is_read_and_no_other(form):
         text = filled(form, place)
         assert lenient_letter(text, OPTIONS) == letter
         assert read_letter(text, 4) in (letter, "")
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_another_letter_that_is_named_is_never_read(form):
+    for chosen, other in permutations("ABCD", 2):
+        third = next(letter for letter in "DCBA" if letter not in (chosen, other))
+        text = form.replace("@", chosen).replace("#", other).replace("%", third)
+        text = text.replace("\\n", "\n")
+        assert lenient_letter(text, OPTIONS) == chosen
+        assert read_letter(text, 4) in (chosen, "")
 
 
 @pytest.mark.parametrize("form", STRICT)
@@ -201,7 +378,12 @@ def test_the_form_asked_for_is_read_strictly(form):
         "A dog and a cat. I saw it.",
         "Answer: AB",
         "Answer: A/C",
-        "option A or option B? option B.",
+        "There is no D.",
+        "Could the answer be A? No.",
+        "If the wall were red, the answer would be A. It is dark.",
+        "I would not say the answer is B",
+        "anything but A",
+        "The winner is team B.",
     ],
 )
 def test_no_letter_is_read_where_none_or_several_are_chosen(text):
@@ -212,6 +394,12 @@ def test_no_letter_is_read_where_none_or_several_are_chosen(text):
     ("text", "letter"),
     [
         ("Not A, but B.", "B"),
+        ("option A or option B? option B.", "B"),
+        ("A: ✗\nB: ✓\nC: ✗\nD: ✗", "B"),
+        ("If I had to choose, the answer would be B", "B"),
+        ("The answer is B, so I would stop.", "B"),
+        ("The frames do not show it, so the answer is B", "B"),
+        ("🅑", "B"),
         ("It is not A, B, or C; it is D.", "D"),
         ("neither A nor B, so C", "C"),
         ("The answer is not A but B", "B"),
