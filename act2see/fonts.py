@@ -56,8 +56,9 @@ def _width(text: str, path: str) -> float:
 def _advance(letter: str, path: str) -> float:
     """How wide a letter is, as a share of the font's size; of one from another font, at most."""
     if letter not in _letters(path):
-        # Ideographs are squares; emoji are wider in some fonts.
-        return 1.0 if letter < "\U00010000" else 1.4
+        # Ideographs are squares, and so is the box where no font has one, but larger; emoji are
+        # wider in some fonts.
+        return 1.15 if letter < "\U00010000" else 1.4
     font = get_font(path)
     font.set_size(100, 72)
     return font.load_char(ord(letter)).linearHoriAdvance / 65536 / 100

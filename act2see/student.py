@@ -129,6 +129,11 @@ def load_student(
         exact = ["model.visual", "lm_head"]
         options["quantization_config"] = BitsAndBytesConfig(**nf4(), llm_int8_skip_modules=exact)
     model = Qwen3VLForConditionalGeneration.from_pretrained(place, dtype=compute_dtype(), **options)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # Where a processor has AVX-512 bf16, bitsandbytes packs a matrix anew at the first
+            # answer and rounds its scales for good: training would go on over another base.
+            module.support_avx512bf16_for_cpu = False
     return (with_adapter(model, Path(adapter)) if adapter else model).eval()
 
 

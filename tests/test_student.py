@@ -224,3 +224,16 @@ def test_keys_are_repeated_where_no_kernel_takes_them_grouped(monkeypatch):
     for capability, name in (((7, 5), student.REPEATED), ((8, 0), "sdpa"), ((9, 0), "sdpa")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda c=capability: c)
         assert student.attention() == name
+
+
+def test_answering_leaves_the_base_as_it_was(monkeypatch):
+    # bitsandbytes packs matrices anew where the processor has AVX-512 bf16, and rounds their
+    # scales: here every processor has.
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    model = load_student(BASE)
+    matrix = model.model.language_model.layers[0].mlp.up_proj
+    before = matrix.weight.data.clone(), matrix.weight.quant_state.absmax.clone()
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[1, 2, 3]]))
+    after = matrix.weight.data, matrix.weight.quant_state.absmax
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

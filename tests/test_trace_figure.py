@@ -115,7 +115,12 @@ def test_it_stays_inside_the_page(calls, overview):
     "words", ["W" * 400, "WORD " * 90, "$x$ " * 99, "一二三、" * 99, "🤔" * 200]
 )
 @pytest.mark.parametrize("dpi", [60, 100, 160])
-def test_text_of_any_kind_stays_inside_the_page_and_is_no_formula(words, dpi):
+@pytest.mark.parametrize("installed", [True, False])
+def test_text_of_any_kind_stays_inside_the_page_and_is_no_formula(
+    words, dpi, installed, monkeypatch
+):
+    if not installed:  # of fonts that have these letters, so that boxes are drawn
+        monkeypatch.setattr(fonts, "_found", lambda letters: ([], "".join(letters)))
     spoken = trace()
     spoken.question.text = words
     spoken.question.options = [words[:200], "red"]

@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from pathlib import Path
 from statistics import median
 
@@ -25,12 +24,10 @@ from transformers import (
     Blip2Config,
     Blip2ForImageTextRetrieval,
     BlipImageProcessorPil,
-    DynamicCache,
     ProcessorMixin,
 )
 
-from act2see.dialects import dialect_of
-from act2see.encoding import encode, pixels, positions, see
+from act2see.encoding import encode, pixels, see
 from act2see.finetune import TraceTrainer, adapted, example, pad
 from act2see.gpu_memory import memory_plan
 from act2see.interleave import Budget, interleave
@@ -44,6 +41,7 @@ from act2see.trace import Frame, Question, Step, Trace
 from tests.eight_b import EYE, SIDE_PX, TEXT, TINY_EYE, TINY_TEXT, build, filled
 from tests.perf import report
 from tests.perf.frames import write
+from tests.perf.references import Continued
 from tests.perf.report import NAN, record
 from tests.policies.naive import Naive, Scripted
 
@@ -100,39 +98,6 @@ class World:
     def times(self) -> int:
         """How many runs a figure is the median of, where one is short."""
         return 1 if self.tiny else 3
-
-
-class Continued(Naive):
-    """One cache a dialogue through the stock forward pass, batch 1: only what is new is fed."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.kept = {}
-
-    @torch.inference_mode()
-    def _reply(self, trace: Trace):
-        encoding = encode(trace, self.processor, reply_next=True)
-        # The trace is kept with its cache: while it lives, no other can have its id.
-        _, cache, known = self.kept.setdefault(id(trace), (trace, DynamicCache(), []))
-        pairs = zip(known, encoding.ids[:-1], strict=False)
-        fed = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        if stale := cache.get_seq_length() - fed:
-            cache.crop(-stale)
-        images = encoding.images[encoding.ids[:fed].count(self.processor.vision_start_token_id) :]
-        spots = positions(encoding, self.model)
-        seen = {k: v.to(self.model.device) for k, v in pixels(images, self.processor).items()}
-        said = [self._next(encoding.ids[fed:], spots[:, fed:], cache, seen)]
-        for place in range(int(spots.max()) + 1, int(spots.max()) + self.tokens):
-            said.append(self._next(said[-1:], torch.full((3, 1), place), cache, {}))
-        known[:] = encoding.ids + said[:-1]
-        text = self.processor.tokenizer.decode(said)
-        return dialect_of(trace).read_reply(text, truncated=True)
-
-    def _next(self, ids: list[int], spots: torch.Tensor, cache: DynamicCache, seen: dict) -> int:
-        given = {"input_ids": torch.tensor([ids]), "position_ids": spots[:, None]}
-        given = {k: v.to(self.model.device) for k, v in given.items()} | seen
-        output = self.model(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return int(output.logits[0, -1].argmax())
 
 
 def cost_of(work: Callable[[], object], times: int = 1, warm: int = 1) -> tuple[float, float]:
@@ -239,7 +204,7 @@ def training(world: World, frames: int) -> None:
 
     def ours():
         batch = given | {"frames": features, "of": labels}
-        step(TraceTrainer.compute_loss(None, model, batch))
+        step(object.__new__(TraceTrainer).compute_loss(model, batch))
 
     def stock():
         seen = pixels(encoding.images, world.processor)

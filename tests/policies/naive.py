@@ -1,5 +1,7 @@
 """What every peer does at a tool turn: the whole dialogue through `generate` again, batch 1."""
 
+from itertools import takewhile
+
 import torch
 
 from act2see.dialects import dialect_of
@@ -13,6 +15,7 @@ class Naive:
 
     def __init__(self, model, processor, tokens):
         self.model, self.processor, self.tokens = model, processor, tokens
+        self.ends = processor.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
 
     def reply(self, traces):
         return [self._reply(trace) for trace in traces]
@@ -20,23 +23,26 @@ class Naive:
     def _reply(self, trace):
         encoding = encode(trace, self.processor, reply_next=True)
         ids = torch.tensor([encoding.ids])
-        ends = self.processor.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
         stops = dialect_of(trace).stops
-        words = self.processor.tokenizer
-        more = {"stop_strings": list(stops), "tokenizer": words} if stops else {}
+        more = {"stop_strings": list(stops), "tokenizer": self.processor.tokenizer} if stops else {}
         tokens = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=(ids == self.processor.image_token_id).int(),
             max_new_tokens=self.tokens,
             do_sample=False,
-            eos_token_id=ends,
-            pad_token_id=ends[0],
+            eos_token_id=self.ends,
+            pad_token_id=self.ends[0],
             **pixels(encoding.images, self.processor),
             **more,
         )[0, len(encoding.ids) :].tolist()
-        text = words.decode([t for t in tokens if t not in ends])
-        ended = tokens[-1] in ends or any(stop in text for stop in stops)
+        return self.read(trace, tokens)
+
+    def read(self, trace, tokens):
+        """The reply that these tokens are, up to the first that ends one."""
+        said = list(takewhile(lambda token: token not in self.ends, tokens))
+        text = self.processor.tokenizer.decode(said)
+        ended = len(said) < len(tokens) or any(stop in text for stop in dialect_of(trace).stops)
         return dialect_of(trace).read_reply(text, truncated=not ended)
 
     def force(self, traces):
