@@ -26,7 +26,7 @@ SHOWN := --no-progress-bar --log-level WARNING --stderr-file -
 export THP_MEM_ALLOC_ENABLE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help look site tables reproduce notebooks test lint browser chaos perf ablations reinforcement adapters picture platforms clean \
+.PHONY: help look site tables reproduce notebooks test lint browser cluster chaos perf ablations reinforcement adapters picture platforms clean \
         distclean always
 
 help: ## list the targets
@@ -76,11 +76,16 @@ browser: .venv/installed ## click through the viewer in Chromium, as a page and 
 	test -d .venv/browser || $(BIN)/python -m pip install --target .venv/browser playwright
 	HF_HUB_OFFLINE=1 PYTHONPATH=.venv/browser $(BIN)/python -m pytest tests/browser
 
+# Ray stays out of the lock: it is large, and has no wheels for the newest Python.
+cluster: .venv/installed ## test runs on many machines, with Ray on this one
+	$(BIN)/python -m pip install --quiet -e '.[cluster]'
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/cluster
+
 perf: .venv/installed ## measure speed and memory against slow references, into outputs/perf.csv
 	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
 	    HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.perf.$$subject; done
 
-chaos: .venv/installed ## kill, damage and fill up every stage, into outputs/chaos.csv (SEED=)
+chaos: .venv/installed ## kill, damage and fill up every stage, into data/chaos.csv (SEED=)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.chaos.run $(SEED)
 
 ablations: .venv/installed ## fill the grid of ablations, a good hour on two cores, and draw it

@@ -8,7 +8,7 @@ answer are our choice.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import isfile
@@ -126,20 +126,22 @@ def collect(
     budget: Budget = Budget(),
     label: str = "",
     models: Sequence[str | Path] = (),
+    ask: Callable[[Sequence[Question], str], Iterator[Trace]] | None = None,
 ) -> list[Trace]:
     """The traces of all questions, in their order, kept in the JSONL file `path` as they finish.
 
     What the file holds under the same `answer_key` is not asked again: run it once more after an
     interruption and it goes on. What failed is asked again, unless its video could not be read and
     is still the same; a question's last line is the one that counts. models: folders or hub names
-    of all that answers. Raises as `store.locked` while another process collects into the file, and
-    as `store.saving`.
+    of all that answers. ask: what asks, given a label too, in the place of `interleave`. Raises as
+    `store.locked` while another process collects into the file, and as `store.saving`.
     """
     questions = [with_duration(question) for question in questions]
     # The schemas of the tools are the same for all, and take most of the time.
     first = [empty(question, policy, tools, budget) for question in questions[:1]]
     bare = [first[0].model_copy(update={"question": question}) for question in questions]
     keys = {trace.question.id: answer_key(trace, policy, budget, models) for trace in bare}
+    ask = ask or (lambda missing, label: interleave(missing, policy, tools, budget, label))
     with locked(path) as file:
         done = _earlier(Traces(path), bare, keys, policy)
         missing = [question for question in questions if question.id not in done]
@@ -147,7 +149,7 @@ def collect(
         keeping = getattr(policy, "keeping", nullcontext)
         try:
             with keeping(path.with_suffix(".replies.jsonl")):
-                for trace in interleave(missing, policy, tools, budget, label):
+                for trace in ask(missing, label):
                     trace.key = keys[trace.question.id]
                     add_trace(file, trace)
                     done[trace.question.id] = trace

@@ -25,6 +25,7 @@ PAGES = {
     "docs/running.md": "Running it",
     "docs/results.md": "Results",
     "docs/speed.md": "Speed",
+    "docs/cluster.md": "More machines",
     "docs/cards.md": "Cards",
     "docs/package.md": "Package",
     "docs/glossary.md": "Glossary",

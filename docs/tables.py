@@ -189,6 +189,61 @@ STEP = "time to stock loss"
 MEMORY = ("most memory to its weights", "memory used to planned")
 
 
+# Of docs/cluster.md. How many: the benchmark's and the paper's. All else is assumed, and said so.
+QUESTIONS = 2700
+TRACES = 3373
+SAID = 1500  # tokens, a question
+REQUESTS = 3  # a trace
+READ = 17_000  # tokens, a request: 64 frames and the text
+WRITTEN = 600
+OPEN = 64  # requests at a time
+WAIT_S = 20  # for a reply
+DOLLARS = {"reads": 0.75, "writes": 3.75}  # for a million tokens, as in notebook 01
+
+
+def measured() -> tuple[float, float]:
+    """Tokens a second of 32 dialogues, and seconds of a training step, on the H200."""
+    table = gpu()["H200"].ours
+    step = "QLoRA step, 32 frames, 7019 tokens, time to stock loss"
+    return table["32 dialogues of 3 calls, to sending all again"], table[step]
+
+
+def scale() -> str:
+    """How long answering and training take on 1, 8 and 64 GPUs."""
+    speed, step_s = measured()
+    hours = {
+        f"{QUESTIONS:,} questions of Video-MME": QUESTIONS * SAID / speed / 3600,
+        f"QLoRA on {TRACES:,} traces, one epoch": TRACES * step_s / 3600,
+    }
+    body = []
+    for name, alone in hours.items():
+        times = [alone / count for count in (1, 8, 64)]
+        body.append([name, *(f"{t:.1f} h" if t >= 1 else f"{60 * t:.0f} min" for t in times)])
+    return rows(["8B student in NF4", "1 GPU", "8 GPUs", "64 GPUs"], body)
+
+
+def sums() -> str:
+    """How `scale` comes about, and what a teacher behind an API costs."""
+    speed, step_s = measured()
+    asked = TRACES * REQUESTS
+    minute = 60 * OPEN / WAIT_S
+    said = f"{QUESTIONS:,} questions × {SAID:,} tokens (assumed) ÷ {speed:.0f} tokens a second"
+    taught = f"{TRACES:,} traces × {step_s:.2f} s; each of 32 frames, 7,019 tokens"
+    sent = f"{TRACES:,} traces × {REQUESTS} turns (assumed), no retry"
+    waited = f"{asked:,} ÷ {minute:.0f} a minute: {OPEN} at a time, {WAIT_S} s each (assumed)"
+    body = [
+        ["answering", said, f"{QUESTIONS * SAID / speed / 3600:.1f} h"],
+        ["training", taught, f"{TRACES * step_s / 3600:.1f} h"],
+        ["a teacher's requests", sent, f"{asked:,}"],
+        ["its time", waited, f"{asked / minute:.0f} min"],
+    ]
+    for work, tokens in (("reads", READ), ("writes", WRITTEN)):
+        million = asked * tokens / 1e6
+        text = f"{tokens:,} tokens a request (assumed): {million:.1f} million × ${DOLLARS[work]}"
+        body.append([f"what it {work}", text, f"${million * DOLLARS[work]:.0f}"])
+    return rows(["", "sum", "result"], body)
+
+
 def cards() -> str:
     """The models that ship: files, command, seed, time, from the record beside each."""
     body = []

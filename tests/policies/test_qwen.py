@@ -6,7 +6,7 @@ import weakref
 import pytest
 
 from act2see.encoding import encode
-from act2see.interleave import Budget, interleave
+from act2see.interleave import Budget, interleave, open_trace
 from act2see.policies.qwen import QwenPolicy
 from tests.conftest import TOOLS
 from tests.policies.naive import Naive, Scripted
@@ -44,14 +44,15 @@ def test_dialogues_without_room_wait_and_say_the_same(base, processor, questions
 
 @pytest.mark.parametrize("as_video", [False, True])
 def test_a_picture_seen_lately_is_not_looked_at_again(
-    base, processor, traces, monkeypatch, as_video
+    base, processor, questions, monkeypatch, as_video
 ):
     policy = QwenPolicy(base, processor, max_new_tokens=2)
-    told = {"overview_as_video": as_video}
-    before = policy.reply([t.model_copy(update=told) for t in traces[:2]])
+    budget = Budget(overview_as_video=as_video)
+    first = [open_trace(question, policy, TOOLS, budget) for question in questions[:2]]
+    before = policy.reply(first)
     monkeypatch.setattr(base.model.visual, "forward", None)
-    opened = [t.model_copy(update=told) for t in traces[:2]]  # new dialogues, old pictures
-    assert policy.reply(opened) == before
+    again = [trace.model_copy() for trace in first]  # new dialogues, old pictures
+    assert policy.reply(again) == before
 
 
 def test_an_overview_as_video_is_continued_as_if_fed_at_once(base, processor, traces):
