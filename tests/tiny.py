@@ -1,5 +1,6 @@
 """Models of no size and random weights, of the classes that the large profiles load, on disk."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -111,14 +112,15 @@ def blip2(folder: Path) -> str:
 
 
 def bge_m3(folder: Path) -> str:
-    """What BAAI/bge-m3 is: an XLM-RoBERTa with the linear maps of its sparse and ColBERT heads.
+    """What BAAI/bge-m3 is: an XLM-RoBERTa with the linear maps of its sparse and ColBERT heads, and
+    files that say how it is used.
 
     Its attention is even, so that texts are alike as far as they share words.
     """
     torch.manual_seed(0)
     config = XLMRobertaConfig(
-        vocab_size=tokenizer(folder, 512),
-        max_position_embeddings=514,
+        vocab_size=tokenizer(folder, 8192),
+        max_position_embeddings=8194,
         pad_token_id=1,
         **LAYERS | {"hidden_size": 256},
     )
@@ -134,6 +136,11 @@ def bge_m3(folder: Path) -> str:
     model.save_pretrained(folder)
     for name, width in (("sparse_linear", 1), ("colbert_linear", 256)):
         torch.save(torch.nn.Linear(256, width).state_dict(), folder / f"{name}.pt")
+    (folder / "1_Pooling").mkdir()
+    modes = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    (folder / "1_Pooling/config.json").write_text(json.dumps(modes))
+    prompts = {"prompts": {}, "default_prompt_name": None}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
     return str(folder)
 
 
