@@ -23,10 +23,11 @@ from act2see.datasets import DATASETS
 from act2see.dialects import dialect_of
 from act2see.dialects.dialect import PICTURE, Segment
 from act2see.encoding import frames_of, tokenize
-from act2see.store import write_text
+from act2see.files import replacing, saving, write_text
 from act2see.student import ADAPTER, fingerprint, load_processor, load_student
 from act2see.trace import Trace
 
+WEIGHTS = "adapter_model.safetensors"
 ROWS = 64  # in a file: pictures of more traces would fill the memory
 MARKS = re.compile(rf"(\n?<\|im_start\|>\w+\n|<\|im_end\|>|{re.escape(PICTURE)})")
 # Writes every part as it is. Loss falls on what was said, also where a frame interrupts it.
@@ -95,7 +96,7 @@ def export_traces(
 
     system: as the student was trained with. Left out are traces that `reads_alike` refuses. Raises
     ValueError for no traces, and for a source whose terms need `may_train`, your statement that you
-    hold the right.
+    hold the right, and as `files.replacing`.
     """
     from datasets import Dataset, Features, Image, List, Value
 
@@ -116,10 +117,16 @@ def export_traces(
     single = [trace.model_copy(update={"overview_as_video": False}) for trace in traces]
     kept = [trace for trace in single if reads_alike(trace, processor, system)]
     data = folder / "data"
-    data.mkdir(parents=True, exist_ok=True)
+    former = set(data.glob("train-*.parquet"))
     for number, first in enumerate(range(0, len(kept), ROWS)):
         rows = [row(trace, processor, system) for trace in kept[first : first + ROWS]]
-        Dataset.from_list(rows, features=features).to_parquet(data / f"train-{number:05d}.parquet")
+        file = data / f"train-{number:05d}.parquet"
+        with replacing(file) as partial:
+            Dataset.from_list(rows, features=features).to_parquet(partial)
+        former.discard(file)
+    # Of an earlier, larger set: `datasets` would read them too.
+    for file in former:
+        file.unlink(missing_ok=True)
     columns = {"messages": "conversations", "images": "images"}
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user"}
     tags |= {"assistant_tag": "assistant", "system_tag": "system"}
@@ -236,14 +243,15 @@ def export_adapter(
 
     results: rows like those of results.csv (system, family, n, accuracy, low, high, protocol);
     those of the system `act2see` are shown. Recipe and data are those of `run.json`, which
-    fine-tuning left next to the adapter. Raises FileNotFoundError where there is no adapter.
+    fine-tuning left next to the adapter. Raises FileNotFoundError where there is no adapter, and
+    as `files.replacing`.
     """
     fields = json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))
     # A folder on this machine means nothing elsewhere.
     name = fields["base_model_name_or_path"]
     base = Path(name).name if Path(name).is_absolute() or name.startswith((".", "~")) else name
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(adapter / "adapter_model.safetensors", folder)
+    with replacing(folder / WEIGHTS) as partial:
+        shutil.copy(adapter / WEIGHTS, partial)
     write_text(folder / ADAPTER, json.dumps(fields | {"base_model_name_or_path": base}, indent=1))
     beside = (adapter.parent / "run.json", adapter / "made.json")
     run = next((json.loads(file.read_text()) for file in beside if file.is_file()), {})
@@ -286,14 +294,15 @@ def scores_text(results: DataFrame | None) -> str:
 def export_merged(adapter: str | Path, checkpoint: str | Path, folder: Path) -> None:
     """Write base and adapter as one checkpoint, not quantised, which any server loads.
 
-    Raises as `student.load_student`. An adapter that was trained on a four-bit base meets the exact
-    one here: its words are those of training but for what quantising cost.
+    Raises as `student.load_student` and `files.saving`. An adapter that was trained on a four-bit
+    base meets the exact one here: its words are those of training but for what quantising cost.
     """
     merged = load_student(checkpoint, adapter, four_bit=False).merge_and_unload()
     # Where a base lies on this machine means nothing elsewhere.
     merged.name_or_path = merged.config.name_or_path = folder.name
-    merged.save_pretrained(folder)
-    load_processor(checkpoint).save_pretrained(folder)
+    with saving(folder, "the adapter"):
+        merged.save_pretrained(folder)
+        load_processor(checkpoint).save_pretrained(folder)
     mark = {"base": fingerprint(checkpoint), "adapter": fingerprint(adapter)}
     write_text(folder / "merged.json", json.dumps(mark, indent=1))
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydantic_core import from_json
+from safetensors import SafetensorError
 
 from act2see.plain import mended
 
@@ -54,11 +55,11 @@ def saving(path: Path, kept: str) -> Iterator[None]:
     """A context in which a failing write names the file, what is kept, and how to go on."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         rule = "make room or correct the path, and run again: it goes on from there"
         message = f"{path} could not be written ({reason}); {kept} is kept; {rule}"
-        raise OSError(error.errno or errno.EIO, message) from error
+        raise OSError(getattr(error, "errno", None) or errno.EIO, message) from error
 
 
 def sweep(folder: Path) -> None:

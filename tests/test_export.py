@@ -3,11 +3,13 @@
 import importlib.util
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from datasets import load_dataset
+from safetensors import SafetensorError
 
 from act2see.dialects.dialect import Segment
 from act2see.dialects.tags import TAGS
@@ -139,6 +141,43 @@ def test_an_overview_that_was_a_video_goes_out_as_images(processor, traces, tmp_
     assert len(row["images"]) == len(traces[0].frames())
 
 
+def test_a_smaller_set_leaves_no_part_of_a_larger_one(
+    processor, traces, tmp_path, no_cache, monkeypatch
+):
+    monkeypatch.setattr("act2see.export.ROWS", 1)
+    for count in (3, 2):
+        export_traces(traces[:count], tmp_path / "set", processor)
+        assert len(load_dataset(str(tmp_path / "set"), split="train")) == count
+
+
+def test_a_full_disk_is_named_and_what_was_there_is_kept(
+    processor, traces, tmp_path, no_cache, monkeypatch
+):
+    def half(_, place, *args, **options):
+        file = place / "model.safetensors" if place.is_dir() else place
+        file.write_bytes(b"half")
+        raise error
+
+    for folder in ("set", "adapter", "merged"):
+        (tmp_path / folder).mkdir()
+    export_traces(traces[:1], tmp_path / "set", processor)
+    (file,) = (tmp_path / "set/data").iterdir()
+    whole = file.read_bytes()
+    error = OSError(28, "No space left on device")
+    monkeypatch.setattr("datasets.Dataset.to_parquet", half)
+    with pytest.raises(OSError, match=r"train-00000.parquet could not be written .* run again"):
+        export_traces(traces[:2], tmp_path / "set", processor)
+    assert [*file.parent.iterdir()] == [file] and file.read_bytes() == whole
+    monkeypatch.setattr("shutil.copy", half)
+    with pytest.raises(OSError, match=r"model.safetensors could not be written .* run again"):
+        export_adapter(Path(POCKET.adapter), tmp_path / "adapter")
+    assert not [*(tmp_path / "adapter").iterdir()]
+    error = SafetensorError("No space left on device")
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", half)
+    with pytest.raises(OSError, match=r"merged could not be written .* run again"):
+        export_merged(POCKET.adapter, POCKET.student, tmp_path / "merged")
+
+
 def test_terms_must_be_met_before_traces_go_out(processor, traces, tmp_path):
     bound = traces[0].model_copy(deep=True)
     bound.question.source = "causalvqa"
@@ -161,7 +200,7 @@ def results(tmp_path):
 
 
 def test_an_adapter_goes_out_with_a_card(tmp_path, results):
-    export_adapter(type(tmp_path)(POCKET.adapter), tmp_path / "out", results)
+    export_adapter(Path(POCKET.adapter), tmp_path / "out", results)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| all | 200 | 91.0 % | 86.0 to 94.0 | greedy, NF4 |" in card and "0.4" not in card
     assert "for `base` (fingerprint" in card and "947 kept traces" in card and "rank 16" in card
@@ -174,7 +213,7 @@ def test_an_adapter_goes_out_with_a_card(tmp_path, results):
 def test_a_path_of_this_machine_is_not_in_a_card(tmp_path):
     folder = tmp_path / "adapter"
     folder.mkdir()
-    for file in type(tmp_path)(POCKET.adapter).iterdir():
+    for file in Path(POCKET.adapter).iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     fields = json.loads((folder / "adapter_config.json").read_text())
     fields["base_model_name_or_path"] = str(tmp_path / "somewhere" / "base")

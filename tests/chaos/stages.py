@@ -88,7 +88,19 @@ def evaluation(folder: Path) -> None:
     answer(policy, questions()[:6], POCKET.tools, budget, folder / "evaluation", 0, [BASE])
 
 
-STAGES = (distillation, filtering, training, evaluation)
+def export(folder: Path) -> None:
+    """The traces as a `datasets` folder, the shipped adapter with its card, and both merged."""
+    from act2see.export import export_adapter, export_merged, export_traces
+
+    distillation(folder)
+    by_id = {trace.question.id: trace for trace in read_traces(folder / "traces.jsonl")}
+    traces = [by_id[question.id] for question in questions()]
+    export_traces(traces, folder / "set", base()[1])
+    export_adapter(Path(BASE).parent / "adapter", folder / "adapter")
+    export_merged(Path(BASE).parent / "adapter", BASE, folder / "merged")
+
+
+STAGES = (distillation, filtering, training, evaluation, export)
 
 
 @dataclass(frozen=True)
