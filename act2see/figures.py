@@ -5,7 +5,6 @@ nothing of how they were made, nor of which world they are from: the caller name
 in the title. Functions return a `Figure`; only `save` writes. Our choice.
 """
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from act2see.files import replacing
+from act2see.fonts import Readable, folded
 from act2see.plain import drawn
 from act2see.style import BLUE, DASHED, GREY, ORANGE, PALETTE, RED
 from act2see.trace import Trace
@@ -44,7 +44,7 @@ def accuracy_by_family(
     figure, axes = _panels((1.6 + 1.5 * len(families), 4), labels)
     # One n a family, or all that there are where the systems were not asked the same questions.
     counts = {f: sorted({table.n[f] for table in tables.values()}) for f in families}
-    names = {family: f"{family}\nn = {'/'.join(map(str, n))}" for family, n in counts.items()}
+    names = {f: f"{folded(f, 11)}\nn = {'/'.join(map(str, n))}" for f, n in counts.items()}
     _bars(axes, [(name, table.loc[families], {}) for name, table in tables.items()], names)
     label = f"chance, {100 * chance:.0f} %"
     axes.axhline(100 * chance, color="black", linewidth=1, linestyle=DASHED, label=label)
@@ -80,8 +80,7 @@ def beside_the_paper(published: DataFrame, own: DataFrame) -> Figure:
     for (name, n, protocol), _ in own.groupby(["benchmark", "n", "protocol"], sort=False):
         same = "the same" if {protocol} == set(published.protocol) else "the protocols differ"
         notes.append(f"Of this run, {name}, n = {n}: {protocol} ({same}).")
-    lines = [line for note in notes for line in textwrap.wrap(note, 130)]
-    figure.supxlabel(drawn("\n".join(lines)), fontsize=8, x=0.02, ha="left", color="#555555")
+    _note(figure, "\n".join(notes))
     figure.legend(loc="outside upper center", ncols=4, **LEGEND)
     return figure
 
@@ -116,8 +115,7 @@ def published_gains(comparisons: DataFrame, credit: str) -> Figure:
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     below = f"n, needed: questions asked, and for a power of 80 % if the gain is true. {credit}"
-    lines = textwrap.wrap(below, 150)
-    figure.supxlabel(drawn("\n".join(lines)), fontsize=8, x=0.02, ha="left", color="#555555")
+    _note(figure, below)
     figure.legend(loc="outside upper center", ncols=2, **LEGEND)
     return figure
 
@@ -127,7 +125,7 @@ def calls_by_family(results: DataFrame, system: str, world: str) -> Figure:
     table = results.set_index(["system", "family"]).loc[system]
     title = f"When {system} looks again, {world}"
     figure, axes = _panels(SIZE_IN, (title, "question family", "tool calls (count per question)"))
-    names = [drawn(f"{family}\nn = {n}") for family, n in table.n.items()]
+    names = [drawn(f"{folded(f, 44 / len(table))}\nn = {n}") for f, n in table.n.items()]
     bars = axes.bar(names, table.calls_per_question, 0.62, color=BLUE)
     axes.bar_label(bars, [f"{100 * rate:.0f} % call" for rate in table.tool_call_rate], fontsize=9)
     axes.set_ylim(0, max(1, 1.15 * table.calls_per_question.max()))
@@ -147,10 +145,9 @@ def cells(table: DataFrame, title: str, x: str, world: str, reference: str = "")
         return _words(labels, f"Not enough cells in this table: {', '.join(table.cell) or 'none'}.")
     figure, axes = _panels(SIZE_IN, labels)
     if reference:
-        style = {"color": GREY, "linestyle": DASHED, "linewidth": 1}
-        style["label"] = drawn(reference)
+        style = {"color": GREY, "linestyle": DASHED, "linewidth": 1, "label": drawn(reference)}
         axes.axhline(100 * table.set_index("cell").accuracy[reference], **style)
-    names = [drawn(textwrap.fill(str(name), 13)) for name in points.cell]
+    names = [drawn(folded(str(name), 7.5)) for name in points.cell]
     style = {"fmt": "o", "color": BLUE, "ecolor": "#333333", "capsize": 3, "label": "student"}
     axes.errorbar(names, *_percent(points), **style)
     counts = "/".join(map(str, sorted({*table.n})))
@@ -254,11 +251,14 @@ def save(figure: Figure, path: Path | str) -> None:
 def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tuple:
     """A figure and panels side by side, one per (title, x label, y label), in the one style."""
     # Styled panel by panel: matplotlib reads most of rcParams only when it draws.
-    figure = Figure(figsize=size_in, layout="constrained")
+    figure = Readable(figsize=size_in, layout="constrained")
     for place, (title, x, y) in enumerate(labels, 1):
         axes = figure.add_subplot(1, len(labels), place, axisbelow=True)
         axes.set(xlabel=drawn(x), ylabel=drawn(y))
-        axes.set_title(drawn(title), fontsize=11, loc="left")
+        # The numbers at the left take 0.8 inches of a panel; a letter is 11/72 high.
+        axes.set_title(
+            drawn(folded(title, 6.5 * (size_in[0] / len(labels) - 0.8))), fontsize=11, loc="left"
+        )
         axes.tick_params(labelsize=9, color=GREY, length=3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)
@@ -266,11 +266,17 @@ def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tupl
     return figure, *figure.axes
 
 
+def _note(figure: Figure, text: str) -> None:
+    """Small print below a figure, as wide as it is."""
+    style = {"fontsize": 8, "x": 0.02, "ha": "left", "color": "#555555"}
+    figure.supxlabel(drawn(folded(text, 8 * figure.get_figwidth())), **style)
+
+
 def _words(labels: tuple[str, str, str], words: str) -> Figure:
     """A figure that says in words why nothing is drawn."""
     figure, axes = _panels(SIZE_IN, labels)
     axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
-    axes.text(0.5, 0.5, drawn(words), ha="center", color="#555555")
+    axes.text(0.5, 0.5, drawn(folded(words, 36)), ha="center", color="#555555")
     return figure
 
 
@@ -298,7 +304,7 @@ def _bars(
         places = [list(names).index(name) + offset for name in table.index]
         percent, whiskers = _percent(table)
         style = {"ecolor": "#333333", "capsize": 2, "color": PALETTE[i % len(PALETTE)]} | style
-        style["label"] = drawn(label)
+        style["label"] = drawn(folded(label, 20))
         bars = axes.bar(places, percent, 0.92 * width, yerr=whiskers, **style)
         axes.bar_label(bars, fmt=form, fontsize=8, padding=1)
     axes.set_xticks(range(len(names)), map(drawn, names.values()))

@@ -1,15 +1,20 @@
 """Fonts for text of any script in a figure, and lines that are no longer than the page is wide.
 
-Works on strings, and on the fonts that this machine has. Knows nothing of what is drawn. DejaVu
-Sans, which comes with matplotlib, has Latin, Greek, Cyrillic, Arabic and more, but not Chinese,
-Japanese, Korean or most emoji; other fonts are looked for when a text needs them. Our choice.
+Works on strings, on the texts of a figure, and on the fonts that this machine has. Knows nothing of
+what is drawn. DejaVu Sans, which comes with matplotlib, has Latin, Greek, Cyrillic, Arabic and
+more, but not Chinese, Japanese, Korean or most emoji; other fonts are looked for when a text needs
+them. Our choice.
 """
 
 import re
 from functools import lru_cache
 from pathlib import Path
 
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager, get_font
+from matplotlib.text import Text
 
 # A word with the space behind it, or one letter of a script that is written without spaces.
 WIDE = (
@@ -17,6 +22,23 @@ WIDE = (
 )
 FIRST = "DejaVu Sans"
 TOKEN = re.compile(rf"[{WIDE}]\s*|[^\s{WIDE}]+\s*|\s+")
+
+
+class Readable(Figure):
+    """A figure that takes the fonts which its texts need, whatever wrote them."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draws it, as matplotlib does."""
+        for axes in self.findobj(Axes):
+            # Ticks take their words only when they are asked for.
+            axes.get_xticklabels()
+            axes.get_yticklabels()
+        texts = self.findobj(Text)
+        families, _ = font_families("".join(text.get_text() for text in texts))
+        # DejaVu alone is what they have.
+        for text in texts if families[1:] else []:
+            text.set_fontfamily(families)
+        super().draw(renderer)
 
 
 def font_families(text: str) -> tuple[list[str], str]:
@@ -46,6 +68,15 @@ def wrap(text: str, width: float, **font: str) -> list[str]:
                 lines.append("")
             lines[-1] += letter
     return [line.rstrip() for line in lines if line.strip()]
+
+
+def folded(text: str, width: float) -> str:
+    """The text with line breaks, each part of it as `wrap` cuts it.
+
+    >>> folded("key frames by change", 8.0)
+    'key frames by\\nchange'
+    """
+    return "\n".join(line for part in text.splitlines() for line in wrap(part, width))
 
 
 def _width(text: str, path: str) -> float:

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from act2see import figures, findings, statistics
+from act2see import figures, findings, fonts, statistics
 from act2see.trace import Question, Step, Trace
 
 SYSTEMS = ("base", "act2see")
@@ -274,6 +277,70 @@ def test_the_committed_gains_are_drawn_from_the_table_byte_for_byte(tmp_path):
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (ROOT / "figures" / path.name).read_bytes(), "make picture"
     assert "Ma, Yuxiao Qu" in credit and "arXiv 2605.01657" in credit
+
+
+LETTER = "画"
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """One more font than DejaVu on this machine: its letter is a square."""
+    pen = TTGlyphPen(None)
+    for turn, point in enumerate(((0, 0), (0, 900), (900, 900), (900, 0))):
+        (pen.lineTo if turn else pen.moveTo)(point)
+    pen.closePath()
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder([".notdef", "square"])
+    font.setupCharacterMap({ord(LETTER): "square"})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "square": pen.glyph()})
+    font.setupHorizontalMetrics({".notdef": (1000, 0), "square": (1000, 0)})
+    font.setupHorizontalHeader(ascent=900, descent=-100)
+    font.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "Squares-Regular.ttf")
+    monkeypatch.setattr(fonts, "findSystemFonts", lambda: [str(tmp_path / "Squares-Regular.ttf")])
+    monkeypatch.setattr(fonts.fontManager, "ttflist", [*fonts.fontManager.ttflist])
+    fonts._found.cache_clear()
+    yield
+    fonts._found.cache_clear()
+
+
+def figures_of(name):
+    """Figures in which this name stands wherever a caller gives one."""
+    table = results()
+    table["family"] = table.family.map({"static": name, "moment": "moment"})
+    table["system"] = table.system.map({"base": name, "act2see": "act2see"})
+    ends = (0.3, 0.2, 0.4)
+    log = pd.DataFrame([{"system": name, "seed": 0, "step": 1, "right": 1, "callers": 1}])
+    return {
+        "accuracy": figures.accuracy_by_family(table, [name, "act2see"], name),
+        "calls": figures.calls_by_family(table, name, name),
+        "cells": cells((name, 120, *ends), ("1", 120, *ends), reference=""),
+        "words": cells((name, 120, *ends), reference=name),
+        "loss": figures.loss_curve(LOG, name),
+        "learning": figures.learning_curves(log.assign(tokens=9), [name], name),
+        "paper": figures.beside_the_paper(PUBLISHED, own_rows(protocol=name, system=name)),
+    }
+
+
+def test_a_name_in_another_script_is_drawn_in_every_figure(installed, tmp_path, recwarn):
+    for name, figure in figures_of(LETTER * 3).items():
+        figures.save(figure, tmp_path / name)
+        letters = [t for t in figure.findobj(Text) if LETTER in t.get_text()]
+        assert letters and all("Squares" in t.get_fontfamily() for t in letters), name
+    assert [w for w in recwarn if "missing from font" in str(w.message)] == []
+
+
+@pytest.mark.parametrize("name", ["accuracy", "calls", "cells", "words", "loss"])
+def test_boxes_of_a_long_name_without_a_font_stay_inside_the_figure(name, monkeypatch):
+    monkeypatch.setattr(fonts, "_found", lambda letters: ([], "".join(letters)))
+    figure = figures_of(LETTER * 30)[name]
+    figure.draw_without_rendering()
+    for text in figure.findobj(Text):
+        box = text.get_window_extent()
+        inside = 0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert inside or LETTER not in text.get_text(), text
 
 
 NAMES = [r"$\frac{1}{0$", "cost $5 and $6", "$", "a\x1b[31mb"]
