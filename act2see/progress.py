@@ -1,7 +1,8 @@
-"""A line of text while a training runs: epoch, step, loss, minutes left.
+"""How long it takes on this machine: a line while a training runs, a forecast of what is to come.
 
-Works on the state of transformers' Trainer. Knows nothing of models or traces. The Trainer's bar is
-a widget, which a terminal does not show while papermill runs the notebook. Our choice.
+Works on the state of transformers' Trainer, and on counts and seconds. Knows nothing of models or
+traces. The Trainer's bar is a widget, which a terminal does not show while papermill runs the
+notebook. Our choice.
 """
 
 import sys
@@ -12,9 +13,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class Progress(TrainerCallback):
-    """Writes a line to stderr at the first step, the last, and every `every_s` seconds between."""
+    """Writes a line to stderr after `first_s` seconds, then every `every_s`, and at the last step.
 
-    def __init__(self, every_s: float = 15.0) -> None:
+    The minutes left are computed from the steps that this run has done on this machine.
+    """
+
+    def __init__(self, first_s: float = 10.0, every_s: float = 15.0) -> None:
+        self.first_s = first_s
         self.every_s = every_s
 
     def on_train_begin(
@@ -23,7 +28,7 @@ class Progress(TrainerCallback):
         """Remembers when it began, and at which step: a resumed training begins later."""
         self.begin_s = time.monotonic()
         self.begin_step = state.global_step
-        self.due_s = self.begin_s
+        self.due_s = self.begin_s + self.first_s
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any
@@ -43,3 +48,14 @@ class Progress(TrainerCallback):
             file=sys.stderr,
             flush=True,
         )
+
+
+def forecast(done: int, seconds: float, left: int) -> str:
+    """About how long `left` more will take here, where `done` of the same kind took `seconds`.
+
+    >>> forecast(200, 60.0, 1200)
+    '200 took 1.0 min on this machine; 1200 more: about 6.0 min'
+    """
+    minutes = seconds / 60
+    more = minutes * left / max(done, 1)
+    return f"{done} took {minutes:.1f} min on this machine; {left} more: about {more:.1f} min"
