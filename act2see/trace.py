@@ -32,7 +32,7 @@ SEVERAL = rf"{CLOSED}\s*(?:[,/&+、]|and\b|or\b|(?=[(\[])){OPENED}[A-J](?![\w'�
 # Words behind which another answer follows.
 TAKEN_BACK = (
     r"(?i:\b(?:wait[,:.]|actually,|correction:|on (?:second thought|reflection)\b|sorry,|I mean\b"
-    r"|that makes it\b))"
+    r"|that makes it\b|(?:scratch|strike) that\b|oops\b|edit:|let me correct\b))"
 )
 STATED = re.compile(
     rf"{OPENED}([A-J])(?!{SEVERAL})(?!(?s:.*){TAKEN_BACK}){CLOSED}(?:(?<!\w)|[:.,;!。、]|\s*(?:\n|$|</answer>))"
@@ -149,12 +149,16 @@ class Step(BaseModel):
 
 @dataclass
 class Reply:
-    """One turn of a policy: its thinking, then calls or an answer. `truncated`: it ran too long."""
+    """One turn of a policy: its thinking, then calls or an answer. `truncated`: it ran too long.
+
+    tokens: those that it said, of a local student; text written down again may have others.
+    """
 
     thinking: str = ""
     calls: list[Step] = field(default_factory=list)
     answer: str = ""
     truncated: bool = False
+    tokens: list[int] = field(default_factory=list, compare=False)
 
 
 class Trace(BaseModel):

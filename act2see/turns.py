@@ -1,50 +1,63 @@
 """A dialogue as turns to learn from: each token that the assistant said, once, behind what it saw.
 
-Works on a `Trace` and a processor. Knows nothing of losses or rewards. Our choice.
+Works on traces, the tokens of their turns and a processor. Knows nothing of losses or rewards. A
+turn is learned by the tokens that were drawn: its text, written down again, may have others, which
+nobody drew. Our choice.
 """
 
 from dataclasses import replace
 
 from transformers import ProcessorMixin
 
-from act2see.encoding import Encoding, encode, encode_forced
+from act2see.encoding import Encoding, encode
+from act2see.interleave import Policy
 from act2see.policies.last_evidence import last_evidence
-from act2see.trace import Trace
+from act2see.trace import Reply, Trace
+
+
+class Recorder:
+    """A policy that notes the tokens of each turn in `said`, by the trace's `id`."""
+
+    def __init__(self, inner: Policy):
+        self.inner = inner
+        self.name = inner.name
+        self.said: dict[int, list[list[int]]] = {}
+
+    def reply(self, traces: list[Trace]) -> list[Reply | None]:
+        """The inner policy's next turns."""
+        replies = self.inner.reply(traces)
+        for trace, reply in zip(traces, replies, strict=True):
+            if reply:
+                self.said.setdefault(id(trace), []).append(reply.tokens)
+        return replies
+
+    def force(self, traces: list[Trace]) -> list[str | None]:
+        """The inner policy's answers."""
+        return self.inner.force(traces)
 
 
 def turns(
-    trace: Trace, processor: ProcessorMixin, system: str = "", forgets: bool = False
+    trace: Trace,
+    said: list[list[int]],
+    processor: ProcessorMixin,
+    system: str = "",
+    forgets: bool = False,
 ) -> list[Encoding]:
-    """What was said in the dialogue, labelled, each token once, behind what it followed.
+    """The tokens of all turns, labelled, each behind what the assistant was shown.
 
-    One encoding, unless the dialogue `forgets`: then a turn has its own. A letter that the loop
-    asked for was not said.
+    said: the tokens of each turn. One encoding where a turn follows on the tokens of those before;
+    a new one where what was shown reads otherwise: other tokens for the same text, or frames that
+    the dialogue `forgets`. A letter that the loop asked for was not said.
     """
-    whole = encode
-    if trace.forced and trace.steps[-1].kind == "answer":
-        trace = trace.model_copy(update={"steps": trace.steps[:-1]})
-        whole = _encode_cut
-    if not forgets:
-        return [whole(trace, processor, system=system)]
     begins = [n for n, step in enumerate(trace.steps) if step.kind == "think"]
-    encodings = []
-    for begin, end in zip(begins, [*begins[1:], len(trace.steps)], strict=True):
-        before = last_evidence(trace.model_copy(update={"steps": trace.steps[:begin]}))
-        spoken = [step for step in trace.steps[begin:end] if step.kind != "evidence"]
-        turn = before.model_copy(update={"steps": before.steps + spoken})
-        way = whole if end == len(trace.steps) else encode
-        encoding = way(turn, processor, system=system)
-        known = len(encode(before, processor, True, system).ids)
-        encoding.labels[:known] = [-100] * known
-        encodings.append(encoding)
+    encodings: list[Encoding] = []
+    for begin, tokens in zip(begins, said, strict=True):
+        before = trace.model_copy(update={"steps": trace.steps[:begin]})
+        before = last_evidence(before) if forgets else before
+        shown = encode(before, processor, True, system)
+        labels = [-100] * len(shown.ids)
+        if encodings and shown.ids[: len(encodings[-1].ids)] == encodings[-1].ids:
+            earlier = encodings.pop().labels
+            labels[: len(earlier)] = earlier
+        encodings.append(replace(shown, ids=shown.ids + tokens, labels=labels + tokens))
     return encodings
-
-
-def _encode_cut(trace: Trace, processor: ProcessorMixin, system: str = "") -> Encoding:
-    """The trace up to its last thought; what the loop wrote behind it was not said."""
-    *before, thought = trace.steps
-    known = encode(trace.model_copy(update={"steps": before}), processor, True, system)
-    said = processor.tokenizer.encode(thought.text)
-    encoding = encode_forced(trace, processor, system)
-    end = len(known.ids) + len(said)
-    return replace(encoding, labels=encoding.labels[:end] + [-100] * (len(encoding.ids) - end))

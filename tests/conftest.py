@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from act2see.encoding import encode
 from act2see.interleave import Budget, interleave
 from act2see.pocket.oracle import OraclePolicy
 from act2see.pocket.questions import pocket_questions
@@ -39,3 +40,15 @@ def processor():
 def base():
     """The shipped base model, not quantised."""
     return load_student(BASE, four_bit=False)
+
+
+def written(trace, processor):
+    """The tokens of each turn of a trace that nobody drew, as they are written down."""
+    encoding = encode(trace, processor)
+    said, before = [], -100
+    for label in encoding.labels:
+        if label != -100:
+            said += [[]] if before == -100 else []
+            said[-1].append(label)
+        before = label
+    return said

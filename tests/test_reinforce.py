@@ -26,6 +26,7 @@ from act2see.reinforce import (
 )
 from act2see.rewards import naive
 from act2see.trace import Step
+from tests.conftest import written
 
 BASE = PROFILES["pocket"].student
 RECIPE = Recipe(rank=4, learning_rate=5e-3)
@@ -83,6 +84,7 @@ def test_a_step_has_the_gradient_of_the_textbook(
     flat = [trace for group in groups_of_traces for trace in group]
     trainer = trainer_of(tmp_path, processor, flat, groups)
     monkeypatch.setattr(trainer, "rollouts", lambda number: groups_of_traces)
+    trainer.policy.said = {id(trace): written(trace, processor) for trace in flat}
     base = trainer.model.get_base_model()
     temperature = groups.temperature
 
@@ -140,6 +142,7 @@ def test_a_ratio_is_clipped_only_where_it_would_pay_to_go_further():
 def test_equal_dialogues_teach_nothing_and_count_in_the_mean(tmp_path, processor, traces):
     trainer = trainer_of(tmp_path, processor, traces, GROUPS)
     right = [t for t in traces if t.correct()][:3]
+    trainer.policy.said = {id(trace): written(trace, processor) for trace in right}
     examples = trainer.examples([right], torch.zeros(1, 3))
     assert trainer.lay_out(examples) == []
     examples[0]["advantage"] = 1.0

@@ -58,6 +58,7 @@ class QwenPolicy:
         self.name = name
         self.setting = self.speech.setting
         self.turn = TurnTokens(processor)
+        self.undrawn = sorted(self.turn.controls - self.turn.ends)
         self.picture = processor.vision_start_token_id
         self.random = torch.Generator(model.device).manual_seed(self.speech.seed)
         language = self.model.config.text_config
@@ -205,6 +206,8 @@ class QwenPolicy:
         speech = self.speech
         if speech.temperature == 0:
             return logits.argmax(-1).tolist()
+        # What only the template may write is not drawn: a picture's place without a picture.
+        logits[:, self.undrawn] = -torch.inf
         likeliest, tokens = logits.topk(min(speech.top_k or 10**9, logits.shape[-1]))
         chances = torch.softmax(likeliest / speech.temperature, -1)
         # What comes behind a share of `top_p` is not drawn; the likeliest always may be.

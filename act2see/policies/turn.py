@@ -5,7 +5,7 @@ both places: `qwen` decodes by these rules, `served` reads by them. Our choice.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import ProcessorMixin
 
@@ -76,7 +76,8 @@ class TurnTokens:
     def read(self, tokens: list[int], trace: Trace, truncated: bool) -> Reply:
         """What these tokens say, as the next turn of a trace."""
         words = [token for token in tokens if token not in self.controls]
-        return dialect_of(trace).read_reply(self.tokenizer.decode(words), truncated)
+        reply = dialect_of(trace).read_reply(self.tokenizer.decode(words), truncated)
+        return replace(reply, tokens=tokens)
 
     def letters(self, trace: Trace) -> dict[int, str]:
         """The tokens that state a letter, for every option of a trace's question."""
