@@ -10,13 +10,16 @@ import posixpath
 import re
 import shutil
 import sys
+from collections import defaultdict
 from html import escape, unescape
+from itertools import zip_longest
 from pathlib import Path
 
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown import markdown2html
 
 from act2see.store import read_traces
+from act2see.trace import Trace
 from act2see.viewer import save_page
 
 ROOT = Path(__file__).parents[1]
@@ -155,6 +158,25 @@ def members(body: list[ast.stmt]) -> list[str]:
     return parts
 
 
+def dozen(run: Path) -> tuple[list[Trace], list[Trace]]:
+    """Twelve traces of the student, the families in turn, and the base's about the same questions.
+
+    Of a run's evaluation, or else of its inference; where it has neither, the README's trace.
+    """
+    for folder in ("evaluation", "inference"):
+        traces = {}
+        for system in ("act2see", "base"):
+            files = sorted((run / folder).glob(f"pocket-{system}-[0-9]*frames-*.jsonl"))
+            traces[system] = {t.question.id: t for file in files for t in read_traces(file)}
+        families = defaultdict(list)
+        for name in sorted(traces["act2see"].keys() & traces["base"].keys()):
+            families[traces["act2see"][name].question.family].append(name)
+        names = [name for turn in zip_longest(*families.values()) for name in turn if name][:12]
+        if names:
+            return tuple([answers[name] for name in names] for answers in traces.values())
+    return list(read_traces(ROOT / "figures" / "trace.jsonl")), []
+
+
 def build(executed: Path, site: Path) -> None:
     """All pages, into the folder `site`, which is made anew."""
     shutil.rmtree(site, ignore_errors=True)
@@ -165,10 +187,7 @@ def build(executed: Path, site: Path) -> None:
     for path in lessons():
         notebook(path, executed, site)
     write(site, "api.html", "API", reference())
-    files = sorted(executed.parent.glob("inference/pocket-*.jsonl"))
-    traces = [t for file in files or [ROOT / "figures/trace.jsonl"] for t in read_traces(file)]
-    # Those with most calls first: they are what a reader comes for.
-    save_page(site / "traces.html", sorted(traces, key=lambda t: -len(t.calls()))[:12])
+    save_page(site / "traces.html", *dozen(executed.parent))
 
 
 if __name__ == "__main__":
