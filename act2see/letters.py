@@ -32,19 +32,24 @@ ONE = (
 LETTER = rf"(?:\(\s?)?{ONE}(?:\s?\))?"
 SEPARATOR = r"\s?(?:[,/&+、]|(?i:and|or|und|oder|et|ou)\b|和|或|(?=\(\s?[A-J]\s?\)))\s?"
 NAMES = (
-    r"(?i:option|choice|letter|alternative|opci[oó]n|opção|letra|lettera|lettre|вариант|seçenek"
+    r"(?i:option|choice|letter|alternativ[ae]|opci[oó]n|opção|letra|lettera|lettre|вариант|seçenek"
     r"|选项|選項|選択肢)"
 )
 LIST = rf"{LETTER}(?:(?:{SEPARATOR}){{1,2}}(?:{NAMES}\s)?{LETTER}){{0,9}}"
-BE = r"(?i:is|was|be|ist|est|es|è|é|är|er|là|adalah|היא|הוא|คือ)"
+BE = r"(?i:is|was|be|ist|lautet|est|es|este|è|é|är|er|je|on|là|adalah|היא|הוא|คือ|هي)"
 # A word that announces an answer, and what may stand between it and the letter.
 ANSWERS = (
     r"(?i:answer|\bans\b|boxed|solution|réponse|respuesta|resposta|risposta|antwort|antwoord|svar"
-    r"|richtig(?=\sist)|cevap|jawaban|odpowiedź|ответ|відповідь|απάντηση|đáp án|คำตอบ|תשובה"
-    r"|答案|回答|解答|答え?|正解|정답|답|الإجابة|الجواب|उत्तर|जवाब|উত্তর"
+    r"|richtig(?=\sist)|cevap|jawaban(?:nya)?|odpowiedź|odpověď|răspuns(?:ul)?|vastaus|ответ"
+    r"|выбираю|відповідь|απάντηση|đáp án|chọn|คำตอบ|תשובה"
+    r"|答案|回答|解答|答え?|正解|정답|답|الإجابة(?:\sالصحيحة)?|الجواب|उत्तर|जवाब|विकल्प|উত্তর"
     r"|(?:correct|right|best|final|my)\s(?:option|choice|one|letter|alternative|response|guess)"
     r"|(?:letter|option|choice)(?=\s(?:is|was|must|should|would)\b)"
     r"|\b(?:choose|chose|pick|picked|select|selected|go(?:ing)? (?:with|for)|settle on|opt for)\b"
+    r"|\bI(?:['’](?:d|ll)|\swould|\swill)?\s(?:say|guess)\b|\b(?:we|I) conclude\b"
+    r"|\b(?:change|switch) (?:my answer )?from [^.;\n]{1,20}? to\b"
+    r"|\b(?:option|choice|one|letter|alternative) that (?:best )?(?:fits|matches|holds"
+    r"|remains)(?:\s[^\W\d_]+){0,4}?(?=\sis\b)"
     rf"|选择?|選[擇択]?)(?:(?:,?\s[^\W\d_]+){{0,5}}?,?\s{BE}\b)?"
 )
 BETWEEN = (
@@ -55,14 +60,18 @@ BETWEEN = (
 )
 SO = (
     r"(?:\b(?i:so|thus|hence|therefore|but|no(?=,)|only|definitely|probably|clearly|certainly|surely"
-    r"|it['’]s|(?:it|this|that|which) (?:is|must be|should be|has to be|makes it|leaves(?: only)?)"
-    r"|I['’]d say|we get|(?:corresponds|points|leads|comes down) to|in conclusion)[,:]?\s"
-    rf"|{TAKEN_BACK}[\s,:.…]{{0,3}}|,而?是|=>|->|→|⇒|∴)\s?"
+    r"|(?:it|that)['’]s|(?:it|this|that|which) (?:is|makes it|leaves(?: only)?)|it can only be"
+    r"|leaving|(?:must|should|has to) be|(?:most )?likely|always|not (?:sure|certain)[,.](?: but)?"
+    r"|we get|(?:corresponds|points|leads|comes down) to|(?:frames|evidence) supports?"
+    r"|in conclusion|sondern|sino|mais|lecz|maar|utan|es ist|c['’]est)[,:]?\s"
+    rf"|{TAKEN_BACK}[\s,:.…]{{0,3}}|,而?是|所以是|=>|->|→|⇒|∴|\[[xX]\]|☑)\s?"
 )
 RIGHT = (
     r"(?:\s(?i:is|are|was|seems|looks|must be|should be|would be|ist|est|es)\s(?:\w+\s){0,3}?"
     r"(?i:correct\w*|right|answer|best|true|richtig)\b"
     r"|\s(?i:remains|it is|is left(?! of)|the (?:right|correct))\b|\s?:?\s?[✓✔✅☑]"
+    r"|\s(?i:fits|matches|holds)(?:\s(?i:best|all))?\s?(?=[.;!]|$)"
+    r"|\s(?i:is|seems) (?i:better|best|closer)\b|\s?(?:[:=–—-]|->)\s?(?i:yes|true|right|correct)\b"
     r"|\s?(?:选项|選項)?\s?[是最为為がは가이]{0,2}\s?(?:正确|正確|对|正しい|正解|정답))"
 )
 NOT = (
@@ -73,8 +82,9 @@ NOT = (
     r"|(?:first|initial|original|earlier|previous|tempting)\s(?:answer|guess|choice|thought)"
     r"|second (?:answer|choice|best)|at first I|I\s(?:first|initially|originally)"
     r"|would have been|(?:all|any\w*|every\w*) but"
-    r"|if (?!I\b|forced)[^.;\n]{0,90}?\bwould be)\b"
-    r"|n['’]t\b|不是|不选|不選|排除)"
+    r"|if (?!I\b|forced)[^.;\n]{0,90}?\bwould be"
+    r"|without (?:the|any)\b[^.;\n]{0,60}?\b(?:say|be|pick))\b"
+    r"|n['’]t\b|\[ \]|[☐⬜]|不是|不选|不選|排除)"
 )
 # Words after which a denial has ended.
 AGAIN = r"(?i:but|so|then|and|therefore|thus|hence|however|because|while|whereas|mais|sondern|sino)"
@@ -82,8 +92,10 @@ RULED_OUT = re.compile(
     rf"{NOT}[^\S\n]?:?[^\S\n]{{0,3}}(?:(?!{AGAIN}\b)[^\W\d_]+(?:['’]\w+)?[^\S\n]){{0,5}}{LIST}"
     rf"|{LIST}[^\S\n](?i:(?:is|are|was|does|do|did|can|could|would|has|must|will|seems|looks)"
     r"(?:n['’]t|\snot|not)|(?:is|are|was|seems|looks|must be)\s(?:\w+\s)?"
-    r"(?:wrong|incorrect|false|excluded|impossible|unlikely|out|ruled)\b|contradict"
-    r"|(?:would|could|might)\b[^.;\n]{0,40}\bif\b)"
+    r"(?:wrong|incorrect|false|excluded|contradicted|impossible|unlikely|out|ruled)\b|contradict"
+    r"|fails\b|(?:would|could|might)\b[^.;\n]{0,40}\bif\b)"
+    rf"|\b(?i:were|had)\b[^.;\n]{{1,60}}?,\s{LIST}\swould\b"
+    rf"|{LIST}\s?(?:[:=–—-]|->)\s?(?i:no|false|wrong|incorrect|contradicted)\b|{LIST}\sdeğil\b"
     rf"|{LIST}\s?(?:\?(?=\s*\w)|:?\s?[✗✘❌×]|(?:选项|選項|都)*(?:不[是对對正]?|错|錯)"
     r"|(?:가|이|은|는)?\s?아니\w*|(?:ではな|じゃな|は間違|は違|は誤)\w)",
     re.MULTILINE,

@@ -1,4 +1,4 @@
-"""A hundred and sixty forms of an answer, each with every letter: read, and never as another."""
+"""Two hundred and twenty forms of an answer, each with every letter: read, and never as another."""
 
 from itertools import permutations
 
@@ -278,6 +278,89 @@ Answer: @, because # shows a cup
 Team # wins, so the answer is @.
 Answer: @\n\nOptions:\nA) a red disc\nB) a blue cross\nC) the green ring\nD) nothing happens
 The frame labelled # shows it. Answer: @
+# - wrong\n@ - right
+# -> false, @ -> true
+#: no\n@: yes
+Were it dark, # would be the answer. It is light: @.
+- [ ] #\n- [x] @
+☐ # ☑ @
+Answer: #. Scratch that: @.
+Answer: #. Let me correct: @.
+Answer: #. Oops, @.
+Answer: #. Edit: @
+# can be ruled out, leaving @.
+Without the frames I would say #. The answer is @
+I switch from # to @.
+(#) is contradicted. (@) is supported.
+While # looks good, @ is better.
+Nicht #, sondern @.
+Ce n'est pas #, c'est @.
+不是#也不是%，所以是@。
+Het antwoord is niet # maar @.
+I compared # with @ and found that @ fits.
+""".strip().splitlines()
+# The bar: sixty forms of any script and markup, of which a few may stay unread.
+SIXTY = r"""
+Answer: $\mathbf{@}$
+The answer is $\textbf{(@)}$.
+$$\boxed{\mathrm{@}}$$
+\(\boxed{@}\)
+{"final": {"letter": "@"}}
+{"correct_answer": "@", "explanation": "so"}
+answer = "@"
+print("@")
+<answer letter="@"/>
+<answer>\n@\n</answer>
+<response>@</response>
+<ANSWER>@</ANSWER>
+[ANSWER] @
+(Answer: @)
+__Answer__: @
+***@***
+`Answer: @`
+## Answer: @
+1. Answer: @
+| Answer | @ |
+Answer : @
+Answer — @
+Answer: @!
+Answer: (@
+Answer: (@).
+Answer∶ @
+Answer﹕@
+答案選@
+所以选@。
+综上，答案是 @。
+したがって@が正しい。
+정답은 (@)이다.
+Правильный ответ — @.
+Выбираю @.
+الإجابة الصحيحة هي @
+सही विकल्प @ है
+La réponse correcte est la @.
+A resposta é @.
+Die richtige Antwort lautet @.
+La risposta corretta è la @.
+Správná odpověď je @.
+Jawabannya adalah @.
+Σωστή απάντηση: @
+Chọn @.
+I'll say @.
+Must be @.
+Most likely @.
+The option that fits is @.
+Of the four, @ fits best.
+The frames support @.
+Not sure, but @.
+If forced: @
+Answer:\n```\n@\n```
+Answer: <span>@</span>
+Answer: 🅧
+Answer: @</s>
+</think>@
+@ (the red one)
+A: @
+Answer: &quot;@&quot;
 """.strip().splitlines()
 STRICT = r"""
 Answer: @
@@ -300,7 +383,7 @@ def filled(form: str, place: int) -> str:
     """The form with a letter and its option's text."""
     letter = LETTERS[place]
     signs = {"@": letter, "~": letter.lower(), "\\n": "\n", "{o}": OPTIONS[place]}
-    signs |= {"Ｘ": chr(ord("Ａ") + place), "Ⓧ": chr(ord("Ⓐ") + place)}
+    signs |= {sign: chr(ord(first) + place) for sign, first in zip("ＸⓍ🅧", "ＡⒶ🅐", strict=True)}
     for sign, said in signs.items():
         form = form.replace(sign, said)
     return form
@@ -322,6 +405,16 @@ def test_another_letter_that_is_named_is_never_read(form):
         text = text.replace("\\n", "\n")
         assert lenient_letter(text, OPTIONS) == chosen
         assert read_letter(text, 4) in (chosen, "")
+
+
+def test_of_sixty_forms_none_is_read_as_another_and_fifty_five_are_read():
+    texts = {form: [filled(form, place) for place in range(4)] for form in SIXTY}
+    letters = {form: [lenient_letter(t, OPTIONS) for t in texts[form]] for form in SIXTY}
+    assert len(letters) == 60
+    for form, found in letters.items():
+        for letter, read, text in zip("ABCD", found, texts[form], strict=True):
+            assert {read, read_letter(text, 4)} <= {letter, ""}
+    assert sum(found == [*"ABCD"] for found in letters.values()) >= 55
 
 
 @pytest.mark.parametrize("form", STRICT)
@@ -384,6 +477,13 @@ def test_the_form_asked_for_is_read_strictly(form):
         "I would not say the answer is B",
         "anything but A",
         "The winner is team B.",
+        "The option that contradicts is B",
+        "The frames do not support B.",
+        "Most likely a disc",
+        "It's a man.",
+        "I say a lot",
+        "[ ] A\n[ ] B",
+        "The man in shirt B wins.",
     ],
 )
 def test_no_letter_is_read_where_none_or_several_are_chosen(text):
