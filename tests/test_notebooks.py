@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from statistics import median
 
 import nbformat
 import numpy as np
@@ -54,12 +55,44 @@ LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 def test_a_lesson_is_short_and_shows_a_picture_by_its_third_cell(stem):
     cells = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4).cells
     assert len(cells) <= 60
+    words = [len(cell.source.split()) for cell in cells if cell.cell_type == "markdown"]
+    assert median(words) <= 25
     # Of a `Diagram`, which a notebook shows where a cell ends with it.
     assert cells[2].cell_type == "code" and "flow(\n" in cells[2].source
     assert (ROOT / "notebooks" / "solutions" / f"{stem}.ipynb").exists()
     exercises = next(i for i, cell in enumerate(cells) if "## Exercises" in cell.source)
     assert f"(solutions/{stem}.ipynb)" in cells[exercises].source
     assert cells[exercises + 1].source.startswith("# Check yourself")
+
+
+def defaults(cell: nbformat.NotebookNode) -> list[str]:
+    return [line for line in cell.source.splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("stem", LESSONS)
+def test_at_most_six_parameters_are_in_sight_and_papermill_knows_all(stem):
+    """Where there are more, their cell is folded; papermill puts its values where the six are."""
+    cells = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4).cells
+    tags = [(cell.metadata.get("tags") or [""])[0] for cell in cells]
+    whole = cells[tags.index("parameters")]
+    seen = whole
+    if whole.metadata.get("jupyter", {}).get("source_hidden"):
+        seen = cells[tags.index("parameters") + 1]
+        assert seen.metadata.tags == ["injected-parameters"]
+        assert set(defaults(seen)) < set(defaults(whole))
+    assert len(defaults(seen)) <= 6
+
+
+def test_papermill_sets_a_parameter_that_is_folded_and_one_that_is_in_sight(tmp_path, caplog):
+    file = ROOT / "notebooks" / "01_trace_distillation.ipynb"
+    values = {"shards": 3, "questions": 20}
+    papermill.execute_notebook(file, tmp_path / "01.ipynb", values, prepare_only=True)
+    cells = nbformat.read(tmp_path / "01.ipynb", as_version=4).cells
+    code = [c.source for c in cells if c.metadata.get("tags")]
+    outcome = {}
+    exec("\n".join(code), outcome)
+    assert (outcome["shards"], outcome["questions"], outcome["mistakes"]) == (3, 20, 0.08)
+    assert "unknown parameter" not in caplog.text
 
 
 def test_00_looks_again_and_is_right(tmp_path):
