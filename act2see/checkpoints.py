@@ -67,7 +67,9 @@ def go_on(trainer: Trainer) -> None:
 
     Raises ValueError for a checkpoint that holds code: nothing of it is run.
     """
-    last = last_whole(Path(trainer.args.output_dir))
+    # The first process removes what is broken before the others look.
+    with trainer.accelerator.main_process_first():
+        last = last_whole(Path(trainer.args.output_dir))
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except UnpicklingError as error:

@@ -6,6 +6,7 @@ on the frames supplied (as reported in a third party's note on it). The adapter'
 base are our choice.
 """
 
+import argparse
 import hashlib
 import json
 import shutil
@@ -13,7 +14,8 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError, safe_open
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
-from act2see.checkpoints import RUN, go_on, read_json, reserve, run_of, sealing, steady
-from act2see.encoding import (
-    Encoding,
-    alike,
-    encode,
-    frames_of,
-    hidden_states,
-    positions,
-    see,
-)
+from act2see.checkpoints import RUN, go_on, read_json, run_of, steady
+from act2see.distributed import SharedTrainer, join
+from act2see.encoding import Encoding, alike, encode, hidden_states, positions, see
+from act2see.features import see_once
 from act2see.files import saving, write_text
-from act2see.pictures import digest
+from act2see.plain import printable
 from act2see.progress import Progress
 from act2see.recipe import Recipe
 from act2see.student import (
@@ -92,17 +88,20 @@ def example(encoding: Encoding, features: list, model: PreTrainedModel) -> dict:
     }
 
 
-def collate(examples: list[dict], pad_token_id: int, fed_tokens: int) -> list[dict]:
-    """A step's traces in parts of about one length, none over `fed_tokens` but for a single trace.
+def collate(
+    examples: list[dict], pad_token_id: int, fed_tokens: int, process: int = 0, processes: int = 1
+) -> list[dict]:
+    """A process's share of a step's traces, in parts of about one length, none over `fed_tokens`
+    but for a single trace.
 
-    Their gradients add up to those of the whole, so that the traces of a step can be any.
+    The gradients of all add up to those of the whole, so that the traces of a step can be any.
     """
     ordered = sorted(examples, key=lambda e: len(e["input_ids"]))
-    ranges = alike([len(e["input_ids"]) for e in ordered], fed_tokens)
-    parts = [pad(ordered[first:last], pad_token_id) for first, last in ranges]
     # Every part divides by the tokens of the whole step: a mean of means would favour short ones.
-    total = sum(int((part["labels"][:, 1:] != -100).sum()) for part in parts)
-    return [part | {"of": total} for part in parts]
+    total = sum(label != -100 for e in examples for label in e["labels"][1:])
+    share = ordered[process::processes]
+    ranges = alike([len(e["input_ids"]) for e in share], fed_tokens)
+    return [pad(share[first:last], pad_token_id) | {"of": total} for first, last in ranges]
 
 
 def pad(examples: list[dict], pad_token_id: int) -> dict:
@@ -118,73 +117,13 @@ def pad(examples: list[dict], pad_token_id: int) -> dict:
     }
 
 
-@torch.no_grad()
-def see_once(
-    encodings: Sequence[Encoding],
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    path: Path,
-    limit_gb: float,
-) -> list[list[torch.Tensor]]:
-    """Per dialogue its frames' features, every picture put through the vision tower once.
-
-    They lie in the file `path`, mapped into memory, for all epochs. Where they take more than
-    `limit_gb`, or than the disk has, the dialogues get empty lists, and frames are looked at
-    whenever they are needed.
-    """
-    eye = model.model.visual
-    names = [[digest(*frames_of(image)) for image in e.images] for e in encodings]
-    pictures = {
-        name: (image, rows * columns // eye.spatial_merge_size**2)
-        for keys, e in zip(names, encodings, strict=True)
-        for name, image, (_, rows, columns) in zip(keys, e.images, e.grids, strict=True)
-    }
-    layers = 1 + len(eye.deepstack_visual_indexes)
-    width = eye.config.out_hidden_size
-    sizes = [layers * width * tokens for _, tokens in pictures.values()]
-    needed = sum(sizes) * eye.dtype.itemsize
-    if not 0 < needed < limit_gb * 1e9:
-        return [[] for _ in encodings]
-    try:
-        reserve(path, needed)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        slower = "frames are looked at whenever they are needed, which takes longer"
-        full = f"{path} has no room for {needed / 1e9:.3f} GB ({error}); {slower}"
-        warnings.warn(full, stacklevel=2)
-        return [[] for _ in encodings]
-    # A mapped file takes as much memory as there is to spare: the system drops what lies idle.
-    store = torch.from_file(str(path), shared=True, size=sum(sizes), dtype=eye.dtype)
-    places = store.split(sizes)
-    images = [image for image, _ in pictures.values()]
-    for first in range(0, len(images), 64):
-        batch = see(images[first : first + 64], model, processor)
-        for place, features in zip(places[first:], batch, strict=False):
-            place.copy_(features.flatten())
-    views = (place.view(layers, -1, width) for place in places)
-    features = dict(zip(pictures, views, strict=True))
-    return [[features[name] for name in keys] for keys in names]
-
-
-class TraceTrainer(Trainer):
-    """A Trainer that computes logits only where a label is, takes features of frames, and seals its
-    checkpoints.
-    """
+class TraceTrainer(SharedTrainer):
+    """A Trainer that computes logits only where a label is, and takes features of frames."""
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         # A mean that had begun before a checkpoint would be lost with a kill after it.
         self.control.should_log = self.control.should_log or self.control.should_save
         super()._maybe_log_save_evaluate(*args, **kwargs)
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        with sealing(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"):
-            super()._save_checkpoint(*args, **kwargs)
-
-    def training_step(
-        self, model: torch.nn.Module, inputs: list[dict], num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """The step's loss; only one part's activations are held at a time."""
-        return sum(super(TraceTrainer, self).training_step(model, part) for part in inputs)
 
     def compute_loss(
         self,
@@ -244,13 +183,17 @@ def finetune(
     An interrupted run goes on from its last whole checkpoint, a finished one is not trained again:
     its numbers are in `outcome.json` and `log.json`. Both only where `run.json` says that traces,
     recipe, base and system are the same; where one differs, the folder starts anew.
-    Raises ValueError for no traces, and as `prepare_folder` and `student.locate`.
+    Where a launcher started several processes, they share each step, and the first one writes.
+    Raises ValueError for no traces, and as `prepare_folder`, `student.locate`, `distributed.join`.
     """
     if not traces:
         raise ValueError("there are 0 traces to train on; at least 1 is needed")
+    crew = join(recipe.batch_size)
     # First, so that a mistyped base deletes nothing.
     processor = load_processor(checkpoint)
-    prepare_folder(folder, description(traces, held_out, checkpoint, recipe, four_bit, system))
+    if crew.is_main_process:
+        prepare_folder(folder, description(traces, held_out, checkpoint, recipe, four_bit, system))
+    crew.wait_for_everyone()
     if done := finished(folder):
         return done
     model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
@@ -267,13 +210,13 @@ def finetune(
         args=arguments(folder, recipe, bool(held_out)),
         train_dataset=training,
         eval_dataset=examples[len(traces) :] or None,
-        data_collator=lambda e: collate(e, processor.tokenizer.pad_token_id, recipe.fed_tokens),
-        callbacks=[Progress()],
+        data_collator=partial(
+            collate, pad_token_id=processor.tokenizer.pad_token_id, fed_tokens=recipe.fed_tokens
+        ),
+        callbacks=[Progress()] if crew.is_main_process else [],
     )
     trainer.processor = processor
     go_on(trainer)
-    save_adapter(model, folder / "adapter")
-    (folder / "features.bin").unlink(missing_ok=True)
     numbers = {
         "before_gb": before_gb,
         "peak_gb": peak_memory_gb(),
@@ -281,12 +224,20 @@ def finetune(
         "trained_tokens": sum(sum(x != -100 for x in e["labels"]) for e in training),
         "trainable_parameters": model.num_parameters(only_trainable=True),
     }
-    log = json.dumps(steady(trainer.state.log_history), indent=1, sort_keys=True)
-    write_text(folder / "log.json", log)
+    if crew.is_main_process:
+        write_outcome(model, folder, trainer.state.log_history, numbers)
+    crew.wait_for_everyone()
+    return read_outcome(folder)
+
+
+def write_outcome(model: PeftModel, folder: Path, log: list[dict], numbers: dict) -> None:
+    """Leave in the folder what a run ends with, and nothing that only a running one needs."""
+    save_adapter(model, folder / "adapter")
+    (folder / "features.bin").unlink(missing_ok=True)
+    write_text(folder / "log.json", json.dumps(steady(log), indent=1, sort_keys=True))
     # Written once: where only the adapter was lost, this run took no time and trained nothing.
     if not read_json(folder / "outcome.json"):
         write_text(folder / "outcome.json", json.dumps(numbers, indent=1))
-    return read_outcome(folder)
 
 
 def description(
@@ -403,6 +354,7 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         logging_steps=10,
         remove_unused_columns=False,
         seed=recipe.seed,
+        use_cpu=not torch.cuda.is_available(),  # where the student is, and processes meet
     )
 
 
@@ -428,3 +380,45 @@ def peak_memory_gb() -> float:
     # Kilobytes on Linux, bytes on macOS.
     unit = 1e9 if sys.platform == "darwin" else 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def main(words: list[str] | None = None) -> int:
+    """Train as notebook 03 does, from the command line's words; 0, or 2 and what is wrong."""
+    from act2see.datasets import check_rights
+    from act2see.profiles import load_profile
+    from act2see.store import read_traces
+
+    parser = argparse.ArgumentParser(prog="python -m act2see.finetune", description=main.__doc__)
+    parser.add_argument("kept", type=Path, help="kept.jsonl of notebook 02")
+    parser.add_argument("folder", type=Path, help="where to write")
+    parser.add_argument("--profile", default="pocket", help="whose student, recipe, system text")
+    parser.add_argument("--student", default="", help="folder or hub name; the profile's")
+    parser.add_argument("--held-out", type=int, default=40, help="traces kept apart")
+    parser.add_argument("--seed", type=int, default=0, help="of split, adapter and order")
+    parser.add_argument("--epochs", type=float, default=0.0, help="the profile's unless given")
+    parser.add_argument("--may-train", action="store_true", help="you hold the right to the data")
+    options = parser.parse_args(words)
+    try:
+        settings = load_profile(options.profile, student=options.student)
+        kept = read_traces(options.kept)
+        check_rights(kept, options.may_train)
+        recipe = replace(
+            settings.recipe,
+            seed=options.seed,
+            epochs=options.epochs or settings.recipe.epochs,
+        )
+        finetune(
+            *held_out_split(kept, options.held_out, options.seed),
+            settings.student,
+            options.folder,
+            recipe,
+            system=settings.system,
+        )
+    except (ValueError, OSError) as error:
+        print(f"act2see: {printable(str(error))}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

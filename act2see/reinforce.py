@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from act2see.checkpoints import go_on
 from act2see.encoding import alike
+from act2see.features import see_once
 from act2see.finetune import (
     Outcome,
     TraceTrainer,
@@ -32,7 +33,6 @@ from act2see.finetune import (
     prepare_folder,
     read_outcome,
     save_adapter,
-    see_once,
 )
 from act2see.interleave import Budget, interleave
 from act2see.policies.last_evidence import LastEvidence
@@ -158,9 +158,9 @@ class GroupTrainer(TraceTrainer):
         if step % self.groups.updates == 0:
             self.ask(step // self.groups.updates)
         self.sums = {}
-        losses = [super(TraceTrainer, self).training_step(model, part) for part in self.parts]
+        loss = super().training_step(model, self.parts)
         self.log(self.facts | self.sums)
-        return torch.stack(losses).sum() if losses else torch.zeros(())
+        return loss
 
     def ask(self, number: int) -> None:
         """Hold the dialogues of a round, and lay out what is to be learned from them."""

@@ -122,7 +122,9 @@ def load_student(
     place = locate(checkpoint)
     if adapter:
         check_adapter(Path(adapter), place)
-    options = {"device_map": {"": "cuda" if torch.cuda.is_available() else "cpu"}}
+    # By its number: each process of a training has a GPU of its own.
+    device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    options = {"device_map": {"": device}}
     options["attn_implementation"] = attention()
     if four_bit:
         # Four fifths of an 8B model are language matrices: exact eyes and head cost little.

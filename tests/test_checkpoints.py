@@ -147,13 +147,13 @@ def test_features_find_no_room_before_they_are_mapped(
     traces, processor, base, tmp_path, monkeypatch
 ):
     from act2see.encoding import encode
-    from act2see.finetune import see_once
+    from act2see.features import see_once
 
     def full(path, size):
         path.write_bytes(b"")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("act2see.finetune.reserve", full)
+    monkeypatch.setattr("act2see.features.reserve", full)
     encodings = [encode(traces[0], processor)]
     with pytest.warns(UserWarning, match=r"features.bin has no room for 0.* GB"):
         assert see_once(encodings, base, processor, tmp_path / "features.bin", 1.0) == [[]]

@@ -12,6 +12,7 @@ import torch
 
 from act2see import finetune as finetuning
 from act2see.encoding import encode, frames_of, hidden_states, pixels, see
+from act2see.features import see_once
 from act2see.finetune import (
     TraceTrainer,
     adapted,
@@ -23,7 +24,6 @@ from act2see.finetune import (
     pad,
     peak_memory_gb,
     prepare_folder,
-    see_once,
 )
 from act2see.interleave import Budget, interleave
 from act2see.policies.qwen import QwenPolicy

@@ -27,7 +27,7 @@ The key is the `source` of its questions. Where a set differs from this one, a f
 says how: callers read the fields and compare no names.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -59,6 +59,7 @@ __all__ = [
     "Judge",
     "Loaded",
     "Wanted",
+    "check_rights",
     "check_source",
     "find_videos",
     "load_questions",
@@ -232,6 +233,16 @@ def check_source(
     if dataset.load:
         _records_file(Path(place), dataset.title)
     return dataset
+
+
+def check_rights(traces: Iterable[Trace], may_train: bool) -> None:
+    """Raise ValueError for traces of a set whose terms need `may_train`, your statement that you
+    hold the right to train on it.
+    """
+    sources = {trace.question.source for trace in traces}
+    terms = [DATASETS[name].terms for name in sorted(sources & DATASETS.keys())]
+    if refused := [text for text in terms if text and not may_train]:
+        raise ValueError(f"may_train is False; {refused[0]}: state it, if you hold the right")
 
 
 def _records_file(place: Path, title: str) -> Path:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from act2see.encoding import encode
-from act2see.finetune import TraceTrainer, adapted, arguments, collate, example, see_once
+from act2see.features import see_once
+from act2see.finetune import TraceTrainer, adapted, arguments, collate, example
 from act2see.interleave import Budget, interleave
 from act2see.pocket.making.models import build_model
 from act2see.pocket.oracle import OraclePolicy
