@@ -15,14 +15,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ParamSpec, TypeVar
 
 from pydantic_core import from_json
 from safetensors import SafetensorError
 
 from act2see.plain import mended
 
+P = ParamSpec("P")
+T = TypeVar("T")
 WAIT_S = 10.0  # for another process to end its writing
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # some network drives
 
@@ -100,6 +104,24 @@ def locked(path: Path) -> Iterator[BinaryIO]:
             rule = "wait until that has ended, or name another output"
             raise BlockingIOError(f"{path} is being written by another process; {rule}")
         time.sleep(0.05)
+
+
+def alone(work: Callable[P, T]) -> Callable[P, T]:
+    """The same function, refused while another process works in its argument `folder`.
+
+    Raises BlockingIOError as `locked`. Of the processes of a launcher, the first holds the lock for
+    all. It lies next to the folder, which may be emptied.
+    """
+
+    @wraps(work)
+    def guarded(*given: P.args, **named: P.kwargs) -> T:
+        folder = signature(work).bind(*given, **named).arguments["folder"]
+        if os.environ.get("RANK", "0") != "0":
+            return work(*given, **named)
+        with locked(folder.with_name(f"{folder.name}.lock")):
+            return work(*given, **named)
+
+    return guarded
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from act2see import files
-from act2see.files import add_line, locked, remembered, replacing, write_text
+from act2see.files import add_line, alone, locked, remembered, replacing, write_text
 
 FULL = """
 import resource, signal, sys
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-from act2see.files import add_line, locked, write_text
+from act2see.files import add_line, alone, locked, write_text
 folder = Path(sys.argv[1])
 for act in (
     lambda: write_text(folder / "t.csv", "x" * 5000),
@@ -89,6 +89,25 @@ def test_a_second_writer_is_refused_by_name(tmp_path, monkeypatch):
     with locked(tmp_path / "t.jsonl") as file:
         add_line(file, b"2")
     assert (tmp_path / "t.jsonl").read_bytes() == b"1\n2\n"
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "WAIT_S", 0.0)
+    place = tmp_path / "run"
+
+    @alone
+    def work(again, folder):
+        return work(False, folder) if again else [p.name for p in tmp_path.iterdir()]
+
+    for rank in ("", "0"):
+        monkeypatch.setenv("RANK", rank) if rank else monkeypatch.delenv("RANK", raising=False)
+        assert work(False, folder=place) == ["run.lock"]
+        with pytest.raises(BlockingIOError, match=r"run.lock is being written by another process"):
+            work(True, place)
+        assert not [*tmp_path.iterdir()]
+    # Another process of one launcher, whose first one holds the lock.
+    monkeypatch.setenv("RANK", "1")
+    assert work(True, place) == []
 
 
 def test_a_file_that_nothing_was_written_to_is_not_left(tmp_path):
