@@ -31,7 +31,7 @@ from act2see.checkpoints import RUN, go_on, read_json, run_of, steady
 from act2see.distributed import SharedTrainer, join
 from act2see.encoding import Encoding, alike, encode, hidden_states, positions, see
 from act2see.features import see_once
-from act2see.files import saving, write_text
+from act2see.files import alone, saving, write_text
 from act2see.plain import printable
 from act2see.progress import Progress
 from act2see.recipe import Recipe
@@ -169,6 +169,7 @@ class TraceTrainer(SharedTrainer):
         return sum(losses), None, None
 
 
+@alone
 def finetune(
     traces: list[Trace],
     held_out: list[Trace],
