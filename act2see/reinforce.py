@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from act2see.checkpoints import go_on
 from act2see.encoding import alike
 from act2see.features import see_once
+from act2see.files import alone
 from act2see.finetune import (
     Outcome,
     TraceTrainer,
@@ -267,6 +268,7 @@ class GroupTrainer(TraceTrainer):
         return losses.sum() / inputs["of"]
 
 
+@alone
 def reinforce(
     task: Task,
     checkpoint: str | Path,
