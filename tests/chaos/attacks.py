@@ -174,6 +174,8 @@ def two_writers(stage: Stage, folder: Path, tries: int, seed: int) -> Row:
         refused = [ended for ended in ends if ended.code]
         told += len(refused)
         named += sum("another process" in ended.words for ended in refused)
+        if len(refused) > 1 or any("another process" not in ended.words for ended in refused):
+            print(refused)
         again = run(stage, place)
         survived += len(refused) < 2 and again.code == 0 and contents(place) == wanted
         shutil.rmtree(place)

@@ -22,7 +22,7 @@ PLANS = (
     (attacks.kills, 20),
     (attacks.damage, 40),
     (attacks.full_disk, 8),
-    (attacks.two_writers, 3),
+    (attacks.two_writers, 5),
 )
 
 
