@@ -6,6 +6,8 @@ quantisation is QLoRA's; the vision tower and the head stay as they are (our cho
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import Linear
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
 from safetensors import SafetensorError
 from transformers import (
@@ -137,6 +140,24 @@ def load_student(
             # answer and rounds its scales for good: training would go on over another base.
             module.support_avx512bf16_for_cpu = False
     return (with_adapter(model, Path(adapter)) if adapter else model).eval()
+
+
+@contextmanager
+def merged(model: PeftModel) -> Iterator[None]:
+    """A context with the adapter inside the base's matrices: a token takes two thirds of the time.
+
+    Afterwards they are as before, to the bit. Matrices in NF4 stay as they are: a sum is not NF4.
+    """
+    layers = [module for module in model.modules() if isinstance(module, Linear)]
+    kept = [layer.base_layer.weight.detach().clone() for layer in layers]
+    for layer in layers:
+        layer.merge()
+    try:
+        yield
+    finally:
+        for layer, weight in zip(layers, kept, strict=True):
+            layer.unmerge()
+            layer.base_layer.weight.data.copy_(weight)
 
 
 def nf4() -> dict:

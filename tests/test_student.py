@@ -16,6 +16,7 @@ from act2see.student import (
     load_processor,
     load_student,
     locate,
+    merged,
 )
 from tests.perf.gpu import TINY_EYE, TINY_TEXT
 
@@ -237,3 +238,18 @@ def test_answering_leaves_the_base_as_it_was(monkeypatch):
         model(input_ids=torch.tensor([[1, 2, 3]]))
     after = matrix.weight.data, matrix.weight.quant_state.absmax
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("four_bit", [False, True])
+def test_a_merged_adapter_says_the_same_and_leaves_the_base_to_the_bit(four_bit):
+    model = load_student(BASE, ADAPTER, four_bit)
+    names = {n: w.detach().clone() for n, w in model.named_parameters()}
+    ids = torch.arange(40)[None]
+    with torch.no_grad():
+        apart = model(input_ids=ids).logits
+        with merged(model):
+            together = model(input_ids=ids).logits
+            changed = [n for n, w in model.named_parameters() if not torch.equal(w, names[n])]
+    assert torch.allclose(apart, together, atol=1e-4)
+    assert bool(changed) != four_bit
+    assert all(torch.equal(w, names[n]) for n, w in model.named_parameters())
