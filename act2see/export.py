@@ -19,7 +19,7 @@ from huggingface_hub import DatasetCardData, ModelCardData
 from pandas import DataFrame
 from transformers import ProcessorMixin
 
-from act2see.datasets import DATASETS
+from act2see.datasets import DATASETS, check_rights
 from act2see.dialects import dialect_of
 from act2see.dialects.dialect import PICTURE, Segment
 from act2see.encoding import frames_of, tokenize
@@ -100,10 +100,7 @@ def export_traces(
     """
     from datasets import Dataset, Features, Image, List, Value
 
-    sources = Counter(trace.question.source for trace in traces)
-    terms = {name: DATASETS[name].terms for name in sources if name in DATASETS}
-    if refused := [text for text in terms.values() if text and not may_train]:
-        raise ValueError(f"may_train is False; {refused[0]}: state it, if you hold the right")
+    check_rights(traces, may_train)
     if not traces:
         raise ValueError("there are 0 traces to export; at least 1 is needed")
     text = Value("string")

@@ -125,7 +125,7 @@ def load_student(
     place = locate(checkpoint)
     if adapter:
         check_adapter(Path(adapter), place)
-    # By its number: each process of a training has a GPU of its own.
+    # By its number: every process of a training has another GPU.
     device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
     options = {"device_map": {"": device}}
     options["attn_implementation"] = attention()

@@ -1,12 +1,13 @@
 """Two processes on this machine learn what one learns, and go on when both were killed."""
 
 import json
-import subprocess
+import multiprocessing
+import os
+import socket
 import sys
 import time
 from types import SimpleNamespace
 
-import psutil
 import pytest
 import torch
 
@@ -18,13 +19,6 @@ from act2see.profiles import POCKET
 from act2see.recipe import Recipe
 from act2see.store import read_traces, write_traces
 
-# bfloat16 rounds by which traces share a part, and shares have other parts than the whole.
-EXACT = """
-import sys
-from act2see import finetune
-finetune.multiplies_bf16 = lambda: False
-sys.exit(finetune.main(sys.argv[1:]))
-"""
 # Nine traces in steps of four: in the last of an epoch, one process has none.
 OPTIONS = ("--held-out", "1")
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -34,26 +28,42 @@ WEIGHTS = "adapter/adapter_model.safetensors"
 def kept(traces, tmp_path_factory):
     file = tmp_path_factory.mktemp("kept") / "kept.jsonl"
     write_traces(file, traces)
-    file.with_name("exact.py").write_text(EXACT)
     return file
 
 
+def train(rank, port, words):
+    """Train as one process of two that torchrun started."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
+    # bfloat16 rounds by which traces share a part, and shares have other parts than the whole.
+    finetune.multiplies_bf16 = lambda: False
+    sys.exit(main(words))
+
+
 def start(kept, folder):
-    """Two processes that train into a folder, started by torchrun."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*torchrun, kept.with_name("exact.py"), kept, folder, *OPTIONS]
-    with (folder.parent / f"{folder.name}.txt").open("w") as words:
-        return subprocess.Popen(list(map(str, command)), stdout=words, stderr=words)
+    """Two processes that train into a folder; a server imports once for all, and forks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["act2see.finetune"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [str(kept), str(folder), *OPTIONS]
+    pair = [context.Process(target=train, args=(rank, port, words)) for rank in range(2)]
+    for process in pair:
+        process.start()
+    return pair
 
 
-def finish(run, folder):
-    assert run.wait() == 0, (folder.parent / f"{folder.name}.txt").read_text()[-3000:]
+def finish(pair):
+    for process in pair:
+        process.join(300)
+    assert [process.exitcode for process in pair] == [0, 0]
 
 
 @pytest.fixture(scope="module")
 def two(kept):
     folder = kept.with_name("two")
-    finish(start(kept, folder), folder)
+    finish(start(kept, folder))
     return folder
 
 
@@ -77,14 +87,14 @@ def test_two_processes_have_the_losses_of_one(kept, two, tmp_path, monkeypatch):
 
 def test_both_killed_they_go_on_to_the_same_adapter(kept, two):
     cut = kept.with_name("cut")
-    run = start(kept, cut)
-    while run.poll() is None and not (cut / "checkpoint-3" / SEAL).exists():
+    pair = start(kept, cut)
+    while pair[0].is_alive() and not (cut / "checkpoint-3" / SEAL).exists():
         time.sleep(0.01)
-    for process in (*psutil.Process(run.pid).children(recursive=True), run):
+    for process in pair:
         process.kill()
-    run.wait()
+        process.join()
     assert (cut / "features.bin").exists() and not (cut / "adapter").exists()
-    finish(start(kept, cut), cut)
+    finish(start(kept, cut))
     assert (cut / WEIGHTS).read_bytes() == (two / WEIGHTS).read_bytes()
     assert (cut / "log.json").read_bytes() == (two / "log.json").read_bytes()
     assert sorted(p.name for p in cut.iterdir()) == sorted(p.name for p in two.iterdir())
