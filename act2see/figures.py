@@ -161,8 +161,14 @@ def cells(table: DataFrame, title: str, x: str, world: str, reference: str = "")
 
 def similarity_histogram(traces: Sequence[Trace], threshold: float, world: str) -> Figure:
     """How similar right and wrong traces are to human reasoning, and where the filter cuts."""
-    x = "similarity to human reasoning (cosine)"
-    figure, axes = _panels(SIZE_IN, (f"What the filter keeps, {world}", x, "traces (count)"))
+    figure, axes = _panels(
+        SIZE_IN,
+        (
+            f"What the filter keeps, {world}",
+            "similarity to human reasoning (cosine)",
+            "traces (count)",
+        ),
+    )
     # A cosine may be 1 and a rounding more, which would fall off the last bin.
     scores = [[min(t.similarity, 1.0) for t in traces if t.correct() is w] for w in (True, False)]
     edges = np.arange(np.floor(50 * min([threshold, *scores[0], *scores[1]])) - 1, 51) / 50
@@ -252,6 +258,7 @@ def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tupl
     """A figure and panels side by side, one per (title, x label, y label), in the one style."""
     # Styled panel by panel: matplotlib reads most of rcParams only when it draws.
     figure = Readable(figsize=size_in, layout="constrained")
+    figure.alt = "; ".join(f"{title}: {y} by {x}" for title, x, y in labels)
     for place, (title, x, y) in enumerate(labels, 1):
         axes = figure.add_subplot(1, len(labels), place, axisbelow=True)
         axes.set(xlabel=drawn(x), ylabel=drawn(y))
@@ -268,8 +275,8 @@ def _panels(size_in: tuple[float, float], *labels: tuple[str, str, str]) -> tupl
 
 def _note(figure: Figure, text: str) -> None:
     """Small print below a figure, as wide as it is."""
-    style = {"fontsize": 8, "x": 0.02, "ha": "left", "color": "#555555"}
-    figure.supxlabel(drawn(folded(text, 8 * figure.get_figwidth())), **style)
+    words = drawn(folded(text, 8 * figure.get_figwidth()))
+    figure.supxlabel(words, fontsize=8, x=0.02, ha="left", color="#555555")
 
 
 def _words(labels: tuple[str, str, str], words: str) -> Figure:

@@ -6,7 +6,9 @@ more, but not Chinese, Japanese, Korean or most emoji; other fonts are looked fo
 them. Our choice.
 """
 
+import io
 import re
+from base64 import b64encode
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +27,9 @@ TOKEN = re.compile(rf"[{WIDE}]\s*|[^\s{WIDE}]+\s*|\s+")
 
 
 class Readable(Figure):
-    """A figure that takes the fonts which its texts need, whatever wrote them."""
+    """A figure that takes the fonts which its texts need, and words for those who do not see it."""
+
+    alt = ""
 
     def draw(self, renderer: RendererBase) -> None:
         """Draws it, as matplotlib does."""
@@ -35,10 +39,16 @@ class Readable(Figure):
             axes.get_yticklabels()
         texts = self.findobj(Text)
         families, _ = font_families("".join(text.get_text() for text in texts))
-        # DejaVu alone is what they have.
-        for text in texts if families[1:] else []:
-            text.set_fontfamily(families)
+        for text in texts:
+            # DejaVu alone is what they have, unless the caller chose another.
+            if families[1:] and text.get_fontfamily() == ["sans-serif"]:
+                text.set_fontfamily(families)
         super().draw(renderer)
+
+    def _repr_mimebundle_(self, **more: object) -> tuple[dict, dict]:
+        file = io.BytesIO()
+        self.savefig(file, format="png", bbox_inches="tight")
+        return {"image/png": b64encode(file.getvalue()).decode()}, {"image/png": {"alt": self.alt}}
 
 
 def font_families(text: str) -> tuple[list[str], str]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from act2see.fonts import font_families, wrap
+from act2see.fonts import Readable, font_families, wrap
 from act2see.plain import printable
 from act2see.style import BLUE, DASHED, GREEN, GREY, ORANGE, RED, frame_colour
 from act2see.trace import Frame, Trace
@@ -42,7 +42,8 @@ def trace_figure(trace: Trace, columns: int = 8) -> Figure:
     Evidence stands `columns` frames a row, at most four where one is not real; the middle of a text
     of more than 12 lines is left out. A last line says which letters no font of this machine has.
     """
-    figure = Figure(figsize=(PAGE_IN, PAGE_IN))
+    figure = Readable(figsize=(PAGE_IN, PAGE_IN))
+    figure.alt = f"A trace about: {trace.question.text}"
     page = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
     fonts, missing = _fonts(trace)
     y = _write(page, -0.15, "question", GREY, trace.question.text, fonts["answer"], 12)

@@ -1,6 +1,7 @@
 """Figures: units on every axis, the numbers of the table in the picture, the same bytes again."""
 
 import json
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from IPython.core.formatters import DisplayFormatter
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -322,6 +324,19 @@ def figures_of(name):
         "learning": figures.learning_curves(log.assign(tokens=9), [name], name),
         "paper": figures.beside_the_paper(PUBLISHED, own_rows(protocol=name, system=name)),
     }
+
+
+def test_a_figure_in_a_notebook_has_words_for_those_who_do_not_see_it():
+    display = DisplayFormatter().format
+    data, metadata = display(DRAW["loss"]())
+    alt = (
+        f"Learning from traces, {WORLD}: loss (nats per assistant token) by optimiser step (count)"
+    )
+    assert metadata["image/png"]["alt"] == alt
+    assert b64decode(data["image/png"]).startswith(b"\x89PNG")
+    question = Question(text="who comes?", video="v", duration_s=8.0)
+    _, metadata = display(figures.trace_figure(Trace(question=question)))
+    assert metadata["image/png"]["alt"] == "A trace about: who comes?"
 
 
 def test_a_name_in_another_script_is_drawn_in_every_figure(installed, tmp_path, recwarn):
