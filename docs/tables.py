@@ -77,6 +77,11 @@ def ablations() -> pd.DataFrame:
     return pd.read_csv(ROOT / "data/pocket/ablations.csv", dtype={"cell": str, "seed": str})
 
 
+def clone() -> str:
+    """From nothing to the first look."""
+    return f"    git clone https://github.com/{REPOSITORY} && cd act2see\n    make look\n"
+
+
 def badges() -> str:
     """Colab, Binder, licence and paper."""
     binder = (
