@@ -41,10 +41,10 @@ from act2see.policies.qwen import QwenPolicy
 from act2see.recipe import Recipe
 from act2see.rewards import Reward, facts
 from act2see.store import write_text, write_traces
-from act2see.student import ADAPTER, fingerprint, load_processor, load_student, unwrapped
+from act2see.student import ADAPTER, fingerprint, load_processor, load_student, merged, unwrapped
 from act2see.tools.tool import Tool
 from act2see.trace import Question, Trace
-from act2see.turns import turns
+from act2see.turns import Recorder, turns
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class GroupTrainer(TraceTrainer):
             system=task.system,
         )
         self.student = student
-        self.policy = LastEvidence(student) if task.forgets else student
+        self.policy = Recorder(LastEvidence(student) if task.forgets else student)
         self.start = [weight.detach().clone() for weight in self.trained()]
         self.parts: list[dict] = []
         self.old: dict[int, torch.Tensor] = {}
@@ -191,23 +191,27 @@ class GroupTrainer(TraceTrainer):
         ]
         # What keys and values of the round before hold was made by other weights.
         self.student.cache.clear()
+        self.policy.said.clear()
         self.student.random.manual_seed(1_000_003 * self.recipe.seed + number)
         by_question: dict[str, list[Trace]] = {question.id: [] for question in asked}
         rungs = len(self.task.budgets)
-        for rung, budget in enumerate(self.task.budgets):
-            share = len(range(rung, self.groups.size, rungs))
-            again = [question for question in asked for _ in range(share)]
-            for trace in interleave(again, self.policy, self.task.tools, budget, progress=False):
-                by_question[trace.question.id].append(trace)
+        with merged(self.model):
+            for rung, budget in enumerate(self.task.budgets):
+                share = len(range(rung, self.groups.size, rungs))
+                again = [question for question in asked for _ in range(share)]
+                done = interleave(again, self.policy, self.task.tools, budget, progress=False)
+                for trace in done:
+                    by_question[trace.question.id].append(trace)
         return list(by_question.values())
 
     def examples(self, traces: list[list[Trace]], weights: torch.Tensor) -> list[dict]:
         """What was said in each dialogue, with its advantage and the number of tokens."""
+        how = self.processor, self.task.system, self.task.forgets
         rows = [
             (encoding, weight)
             for group, row in zip(traces, weights.tolist(), strict=True)
             for trace, weight in zip(group, row, strict=True)
-            for encoding in turns(trace, self.processor, self.task.system, self.task.forgets)
+            for encoding in turns(trace, self.policy.said[id(trace)], *how)
         ]
         base = unwrapped(self.model)
         file = Path(self.args.output_dir) / "features.bin"
