@@ -8,6 +8,7 @@ OpenAI-compatible servers speak it. Our choice; the paper's own form is another 
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from act2see.dialects.dialect import (
@@ -18,7 +19,7 @@ from act2see.dialects.dialect import (
     question_parts,
     spaced,
 )
-from act2see.trace import Reply, Step, Trace
+from act2see.trace import LETTERS, Reply, Step, Trace, read_letter
 
 # What stands behind a generation prompt, up to the end of the turn or of the text.
 TURN = re.compile(r"(?<=<\|im_start\|>assistant\n<think>\n)(.+?(?:<\|im_end\|>|\Z))", re.S)
@@ -26,6 +27,28 @@ TURN = re.compile(r"(?<=<\|im_start\|>assistant\n<think>\n)(.+?(?:<\|im_end\|>|\
 # `spaced` breaks its first two letters.
 NO_THOUGHT = "<|no thought|>"
 MAX_NESTED = 50  # brackets opened in a call that is still taken for one
+# The tags of a call in the words of other families.
+TAGGED = re.compile(
+    r"(?i)(?:<|&lt;)\s?(/?)\s?(?:(?:tool|function)_?calls?|tool)\s?(?:>|&gt;)|\[()TOOL_CALLS?\]"
+)
+# Where a call begins that stands between no tags.
+BARE = re.compile(
+    r"""\{[^{}]{0,200}?["'](?:arguments|parameters|args)["']\s?:|\b[a-z]+_\w+\(\s*\w+\s*="""
+    r"""|<(?:function=|invoke |｜tool|retrieve>|generate>)|^Action(?: Input)?:""",
+    re.MULTILINE,
+)
+# Several in one pair of tags.
+NEXT = re.compile(r"""(?<=\})\s*(?:,\s*)?(?=\{\s*["'](?:name|tool|type|function)["'])""")
+SLIPS = {
+    r",(?=\s*[}\]])": "",
+    r"(?<=[:,\[])\s*None(?=\s*[,}\]])": "null",
+    r"(?<=[:,\[])\s*True(?=\s*[,}\]])": "true",
+    r"(?<=[:,\[])\s*False(?=\s*[,}\]])": "false",
+}
+ITEM = r"""(\w+)\s*=\s*("[^"]*"|'[^']*'|[-+.\w]+)\s*"""
+PYTHON = re.compile(rf"([A-Za-z_]\w*)\(\s*((?:{ITEM}(?:,\s*{ITEM})*,?\s*)?)\)")
+XML = re.compile(r"""<(?:function=|invoke name=")([\w.-]+)"?>(.*)""", re.DOTALL)
+PARAMETER = r"""<parameter(?:=| name=")([\w.-]+)"?>([^<]*)</parameter>"""
 STUDENT = (
     "Answer the question about a video. You see some of its frames, each behind its time. Say "
     "which frame shows what. End with a single line: Answer: and the letter of the right option."
@@ -109,13 +132,17 @@ class Calls:
         >>> CALLS.read_reply("it is red.\\n</think>\\n\\nAnswer: A").answer
         'Answer: A'
         """
-        text = text.removeprefix("<think>")
-        thinking, closed, rest = text.partition("</think>")
-        if not closed and "<tool_call>" in text:
-            thinking, rest = text.split("<tool_call>", 1)
+        text = TAGGED.sub(lambda tag: f"<{tag[1] or ''}tool_call>", text.removeprefix("<think>"))
+        thinking, _, rest = text.partition("</think>")
+        if not rest.strip() and "<tool_call>" in thinking:
+            # Nothing was said aloud: the call stands in the thought.
+            thinking, rest = thinking.split("<tool_call>", 1)
             rest = f"<tool_call>{rest}"
         raw_calls = re.findall(r"<tool_call>(.*?)(?:</tool_call>|$)", rest, re.S)
-        calls = [read_call(raw) for raw in raw_calls]
+        bare = BARE.search(rest)
+        if not raw_calls and bare and not read_letter(rest, len(LETTERS)):
+            raw_calls = [rest[bare.start() :].replace("</tool_call>", "")]
+        calls = [read_call(part) for raw in raw_calls for part in _parts(raw)]
         return Reply(thinking.strip(), calls, "" if calls else rest.strip(), truncated)
 
     def unreadable(self, text: str) -> str:
@@ -131,7 +158,8 @@ class Calls:
     ) -> str:
         """What a teacher is told first; answer and human reasoning are in it only on demand."""
         known = hints(trace.question, reveal_answer, human_reasoning)
-        return TEACHER + LOOK * bool(trace.tools) + known
+        length = f" The video lasts {trace.question.duration_s:g} seconds."
+        return TEACHER + LOOK * bool(trace.tools) + length + known
 
 
 CALLS = Calls()
@@ -150,21 +178,18 @@ def segments(text: str) -> list[Segment]:
 def read_call(raw: str) -> Step:
     """The call that a model wrote between its tags; without a tool where it cannot be read.
 
+    It should be JSON. Slips are put right where the meaning is clear: other names for its fields,
+    single quotes, commas too many, a brace too few, a call in Python's or XML's words.
+
     >>> read_call('{"name": "retrieve_frames", "arguments": {"start_s": 7}}').arguments
     {'start_s': 7}
     """
     raw = raw.encode("utf-8", "replace").decode()
-    nested = raw.count("[") + raw.count("{")
-    try:
-        call = _object(raw) if nested <= MAX_NESTED else {}
-        arguments = _object(call.get("arguments") or {})
-        # Fails for half a character in an escape.
-        json.dumps([call, arguments], ensure_ascii=False).encode()
-    except ValueError:  # also for a number of over 4,300 digits
-        call = {}
-    match call:
-        case {"name": str(name)} if name:
-            return Step(kind="call", tool=name, arguments=arguments)
+    if raw.count("[") + raw.count("{") <= MAX_NESTED:
+        for read in (_mended, _from_words):
+            with suppress(ValueError):  # also for a number of over 4,300 digits
+                name, arguments = _named(read(raw))
+                return Step(kind="call", tool=name, arguments=arguments)
     return Step(kind="call", text=raw.strip())
 
 
@@ -194,6 +219,62 @@ def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{value!r} is no object")
     return value
+
+
+def _named(call: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Tool and arguments of a call. Raises ValueError where it names none."""
+    call = call["function"] if isinstance(call.get("function"), dict) else call
+    name = next((call[key] for key in ("name", "tool", "function") if key in call), "")
+    rest = {key: value for key, value in call.items() if key not in ("name", "tool", "function")}
+    given = [rest[key] for key in ("arguments", "parameters", "args") if key in rest]
+    arguments = (given[0] if given else rest) or {}
+    arguments = _mended(arguments) if isinstance(arguments, str) else _object(arguments)
+    # Fails for half a character in an escape.
+    json.dumps([name, arguments], ensure_ascii=False).encode()
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{name!r} is no name")
+    return name, arguments
+
+
+def _mended(raw: str) -> dict[str, Any]:
+    """The object that this text says, but for slips. Raises ValueError where it is none."""
+    with suppress(ValueError):
+        return _object(raw)
+    text = unfenced(raw)
+    if '"' not in text:
+        text = re.sub("[“”']", '"', text)
+    for slip, right in SLIPS.items():
+        text = re.sub(slip, right, text)
+    surplus = text.count("}") - text.count("{")
+    # A brace behind a brace: what is cut off anywhere else may lack a digit.
+    if text.endswith("}") and abs(surplus) == 1:
+        text = text[:-1] if surplus == 1 else text + "}"
+    return _object(text)
+
+
+def _from_words(raw: str) -> dict[str, Any]:
+    """A call in Python's or XML's words. Raises ValueError for anything else."""
+    text = unfenced(raw)
+    if found := XML.fullmatch(text):
+        pairs = re.findall(PARAMETER, found[2])
+    elif found := PYTHON.fullmatch(text):
+        pairs = re.findall(ITEM, found[2])
+    else:
+        raise ValueError("no call in words")
+    arguments = {}
+    for name, word in pairs:
+        try:
+            arguments[name] = _json(word)
+        except ValueError:
+            arguments[name] = word.strip().strip("'\"")
+    return {"name": found[1], "arguments": arguments}
+
+
+def _parts(raw: str) -> list[str]:
+    """The calls between one pair of tags: mostly one; a list of them, or one behind the other."""
+    text = unfenced(raw.replace("<tool_call>", ""))
+    listed = text.startswith("[") and text.endswith("]")
+    return NEXT.split(text[1:-1] if listed else text)
 
 
 def _json(raw: str) -> Any:

@@ -17,7 +17,7 @@ from openai import BadRequestError, OpenAI, OpenAIError, UnprocessableEntityErro
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
 
 from act2see.dialects import dialect_of
-from act2see.dialects.calls import read_call, unfenced
+from act2see.dialects.calls import read_call
 from act2see.policies import teacher as teachers
 from act2see.policies.client import Client
 from act2see.policies.teacher import Teacher
@@ -213,8 +213,12 @@ class Call(BaseModel):
     def step(self) -> Step:
         """The call as a step; without a tool where it cannot be read."""
         arguments = self.arguments or {}
-        arguments = unfenced(arguments) if isinstance(arguments, str) else json.dumps(arguments)
-        return read_call(f'{{"name": {json.dumps(self.name)}, "arguments": {arguments}}}')
+        step = read_call(json.dumps({"name": self.name, "arguments": arguments}))
+        if not step.tool:
+            # As the model wrote it, for its eyes.
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+            step.text = f'{{"name": {json.dumps(self.name)}, "arguments": {text}}}'
+        return step
 
 
 class Completion(BaseModel):

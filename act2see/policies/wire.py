@@ -126,7 +126,7 @@ def _beside_calls(said: Said, question: Question) -> Reply:
     """Words next to a call, or before the answer line, are reasoning too and join the thinking."""
     thinking = said.thinking.strip()
     text = said.text.strip()
-    if not text and not said.calls and "<tool_call>" in thinking:
+    if not text and not said.calls:
         # The server took the whole turn for a thought.
         text = f"<think>{thinking}"
         thinking = ""

@@ -5,14 +5,25 @@ mistake and never raises: it is answered with a text that names the value and th
 section on retrieval and generation; names, limits and texts are our choice).
 """
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+)
 
 from act2see.trace import Frame, Step, Trace
 from act2see.video import VideoError
 
+# `12`, `12.5 s`, `00:12`, `1:02:03.5`
+CLOCK = re.compile(r"\s*(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)\s?(?:s|secs?|seconds?)?\s*")
 KINDS = {"float": "number", "finite": "number", "int": "whole number", "string": "text"}
 KINDS |= {"bool": "truth value", "list": "list", "dict": "object"}
 
@@ -31,15 +42,26 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def _moment(value: Any) -> Any:
+    """Seconds, where a text says a time; else what it was."""
+    found = CLOCK.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        return value
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
 def _inside(value: float, info: ValidationInfo) -> float:
     duration_s = info.context["duration_s"]
-    if not 0 <= value <= duration_s:
+    # A clip of 9.967 s ends at 10 s for whoever rounds.
+    if not 0 <= value <= math.ceil(duration_s):
         limits = f"between 0 and {duration_s:g}"
         raise ValueError(f"{info.field_name} is {value:g}; it must lie {limits}.")
-    return value
+    return min(value, duration_s)
 
 
-Seconds = Annotated[float, AfterValidator(_inside)]  # a moment inside the clip
+# A moment inside the clip.
+Seconds = Annotated[float, BeforeValidator(_moment), AfterValidator(_inside)]
 
 
 class Tool:

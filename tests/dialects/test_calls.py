@@ -5,6 +5,9 @@ from PIL import Image
 
 from act2see.dialects.calls import CALLS
 from act2see.encoding import encode, encode_forced
+from act2see.interleave import Budget, open_trace, take_turn
+from act2see.pocket.oracle import OraclePolicy
+from act2see.profiles import PROFILES
 from act2see.trace import Frame, Step, Trace
 from tests import templates
 from tests.test_trace import question, trace
@@ -65,6 +68,121 @@ def test_an_unreadable_call_stands_as_it_was_written():
 def test_replies_are_taken_apart(text, thinking, calls, answer):
     reply = CALLS.read_reply(text)
     assert (reply.thinking, len(reply.calls), reply.answer) == (thinking, calls, answer)
+
+
+CALL = '{"name": "retrieve_frames", "arguments": {"start_s": 1, "end_s": 5}}'
+LATER = CALL.replace("1", "8").replace("5", "12")
+INNER = '{"start_s": 1, "end_s": 5}'
+# The bar: a call from 1 to 5 s, written in forty ways; read.
+READ = {
+    "plain": f"<tool_call>{CALL}</tool_call>",
+    "in a fence": f"<tool_call>```json\n{CALL}\n```</tool_call>",
+    "the fence outside": f"```json\n<tool_call>{CALL}</tool_call>\n```",
+    "a fence for tags": f"```json\n{CALL}\n```",
+    "a named fence for tags": f"I look.\n```tool_call\n{CALL}\n```",
+    "without tags": CALL,
+    "the closing tag alone": f"{CALL}</tool_call>",
+    "not closed": f"<tool_call>{CALL}",
+    "opened twice": f"<tool_call><tool_call>{CALL}</tool_call></tool_call>",
+    "capital tags": f"<TOOL_CALL>{CALL}</TOOL_CALL>",
+    "tags in one word": f"<toolcall>{CALL}</toolcall>",
+    "tags with spaces": f"< tool_call >{CALL}</ tool_call >",
+    "tags escaped": f"&lt;tool_call&gt;{CALL}&lt;/tool_call&gt;",
+    "another family's tags": f"<function_call>{CALL}</function_call>",
+    "tags of a list": f"<tool_calls>[{CALL}]</tool_calls>",
+    "tags in brackets": f"[TOOL_CALLS][{CALL}]",
+    "arguments as text": f"<tool_call>{CALL}</tool_call>".replace(INNER, json.dumps(INNER)),
+    "all as text": f"<tool_call>{json.dumps(CALL)}</tool_call>",
+    "text in text": f"<tool_call>{json.dumps(json.dumps(CALL))}</tool_call>",
+    "single quotes": f"<tool_call>{CALL}</tool_call>".replace('"', "'"),
+    "curly quotes": "<tool_call>" + CALL.replace('"', "”") + "</tool_call>",
+    "commas too many": f"<tool_call>{CALL}</tool_call>".replace("}", ",}"),
+    "a brace too few": f"<tool_call>{CALL[:-1]}</tool_call>",
+    "a brace too many": f"<tool_call>{CALL}}}</tool_call>",
+    "parameters": f"<tool_call>{CALL}</tool_call>".replace("arguments", "parameters"),
+    "args": f"<tool_call>{CALL}</tool_call>".replace("arguments", "args"),
+    "tool": f"<tool_call>{CALL}</tool_call>".replace("name", "tool"),
+    "as a server writes it": f'<tool_call>{{"type": "function", "function": {CALL}}}</tool_call>',
+    "flat": '<tool_call>{"name": "retrieve_frames", "start_s": 1, "end_s": 5}</tool_call>',
+    "numbers as text": f"<tool_call>{CALL}".replace("1", '"1"').replace("5", '"5.0"'),
+    "mm:ss": f"<tool_call>{CALL}".replace("1", '"00:01"').replace("5", '"0:05"'),
+    "Python in tags": "<tool_call>retrieve_frames(start_s=1, end_s=5)</tool_call>",
+    "Python": "I call retrieve_frames(start_s=1, end_s=5)",
+    "Python in a fence": "```python\nretrieve_frames(start_s=1, end_s=5)\n```",
+    "XML in tags": "<tool_call>\n<function=retrieve_frames>\n<parameter=start_s>\n1\n</parameter>\n"
+    "<parameter=end_s>\n5\n</parameter>\n</function>\n</tool_call>",
+    "XML": '<invoke name="retrieve_frames"><parameter name="start_s">1</parameter>'
+    '<parameter name="end_s">5</parameter></invoke>',
+}
+# Not read, and told so.
+COUNTED = {
+    "no quotes": f"<tool_call>{CALL}</tool_call>".replace('"', ""),
+    "words around": f"<tool_call>I call {CALL} now</tool_call>",
+    "a comment": f"<tool_call>{CALL}</tool_call>".replace(", ", ", // look\n"),
+    "printed": "```tool_code\nprint(retrieve_frames(start_s=1, end_s=5))\n```",
+    "keys and values": "<tool_call>retrieve_frames\n<arg_key>start_s</arg_key>\n"
+    "<arg_value>1</arg_value>\n</tool_call>",
+    "an action": f"Action: retrieve_frames\nAction Input: {INNER}",
+    "another dialect": "<retrieve> a cup </retrieve>",
+    "a list of numbers": f"<tool_call>{CALL}</tool_call>".replace(INNER, "[1, 5]"),
+    "nested": f"<tool_call>{CALL}</tool_call>".replace(INNER, f'{{"window": {INNER}}}'),
+    "cut off": f"<tool_call>{CALL[:-4]}",
+    "nothing": "<tool_call></tool_call>",
+}
+
+
+def called(question, text: str) -> Trace:
+    """A dialogue in which a model says this, after its thought, and is answered."""
+    tools = PROFILES["pocket"].tools
+    trace = open_trace(question, OraclePolicy(), tools, Budget(4))
+    take_turn(trace, CALLS.read_reply(text), tools, Budget(4))
+    return trace
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_call_with_a_clear_meaning_is_carried_out(questions, name):
+    plain = called(questions[0], f"hm</think>\n\n{READ['plain']}")
+    for text in (f"hm</think>\n\n{READ[name]}", f"<think>hm</think>{READ[name]}"):
+        trace = called(questions[0], text)
+        assert [frame.time_s for frame in trace.frames()] == [f.time_s for f in plain.frames()]
+        assert (len(trace.calls()), trace.failed_calls(), trace.forced) == (1, 0, False)
+        assert trace.steps[0].text == "hm"
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_call_that_cannot_be_read_is_counted_and_told_so(questions, name):
+    trace = called(questions[0], f"hm</think>\n\n{COUNTED[name]}")
+    assert (len(trace.calls()), trace.failed_calls(), trace.forced) == (1, 1, False)
+    assert trace.steps[-1].kind == "evidence" and trace.steps[-1].text
+
+
+@pytest.mark.parametrize(
+    ("text", "calls", "failed"),
+    [
+        (f"<think>hm <tool_call>{CALL}</tool_call></think>", 1, 0),  # all of it a thought
+        (f"hm <tool_call>{CALL}</tool_call>", 1, 0),
+        (f"hm <function_call>{CALL}</function_call></think>\n\n", 1, 0),
+        (f"hm</think><tool_call>{CALL}</tool_call>\n<tool_call>{LATER}</tool_call>", 2, 0),
+        (f"hm</think><tool_call>{CALL}\n{LATER}</tool_call>", 2, 0),
+        (f"hm</think><tool_call>[{CALL}, {LATER}]</tool_call>", 2, 0),
+        (f"hm</think><tool_call>{CALL}</tool_call><tool_call>{{</tool_call>", 2, 1),
+        (f"hm</think><tool_call>{CALL}</tool_call>\nAnswer: B", 1, 0),
+        (f"hm</think>Answer: B\n<tool_call>{CALL}</tool_call>", 1, 0),
+    ],
+)
+def test_no_call_of_a_turn_is_lost(questions, text, calls, failed):
+    trace = called(questions[0], text)
+    assert (len(trace.calls()), trace.failed_calls()) == (calls, failed)
+    assert "tool_call" not in trace.steps[0].text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["Answer: B", '{"answer": "B"}', "B (a cup)", "f(x) = 2", '{"name": "B"}', "The action: B"],
+)
+def test_an_answer_is_not_taken_for_a_call(answer):
+    reply = CALLS.read_reply(f"hm</think>\n\n{answer}")
+    assert (reply.calls, reply.answer) == ([], answer)
 
 
 def dialogue(name: str) -> Trace:

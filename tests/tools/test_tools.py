@@ -37,6 +37,27 @@ def test_frames_already_shown_are_not_sent_again(questions):
 
 
 @pytest.mark.parametrize(
+    ("start", "end"),
+    [("00:04", "00:06"), ("4", "6.0"), ("4 s", "6 seconds"), ("0:00:04.0", " 0:06 ")],
+)
+def test_a_time_may_be_a_text(questions, start, end):
+    frames = run(questions, call(start_s=start, end_s=end)).frames
+    assert [f.time_s for f in frames] == [4.0, 4.5, 5.0, 5.5, 6.0]
+    late = run(questions, call(start_s=start, end_s="1:00:00"))
+    assert "end_s is 3600; it must lie between 0 and" in late.text
+
+
+def test_a_window_may_end_at_the_rounded_length(questions):
+    question = questions[0].model_copy(update={"duration_s": 9.967})
+    trace = Trace(question=question)
+    evidence = run_call((RETRIEVE,), trace, read_call(call(start_s=9, end_s=10)))
+    assert evidence.frames and all(frame.time_s <= 9.967 for frame in evidence.frames)
+    late = run_call((RETRIEVE,), trace, read_call(call(start_s=9, end_s=10.1)))
+    assert "end_s is 10.1; it must lie between 0 and 9.967" in late.text
+    assert "lasts 9.967 seconds" in CALLS.instruction(trace)
+
+
+@pytest.mark.parametrize(
     ("raw", "told"),
     [
         (call(start_s=6, end_s=4), "start_s is 6; it must be less than end_s, 4"),
@@ -45,7 +66,7 @@ def test_frames_already_shown_are_not_sent_again(questions):
         (call(start_s=-1, end_s=4), "start_s is -1"),
         (call(start_s=4), "needs end_s"),
         (call(start_s=4, end_s=6, frames=10_000), "knows no 'frames'; it takes start_s, end_s"),
-        (call(start_s="4", end_s=6), "start_s is '4'; it must be a number"),
+        (call(start_s="noon", end_s=6), "start_s is 'noon'; it must be a number"),
         (call(start_s=True, end_s=6), "start_s is True; it must be a number"),
         (call(start_s=4, end_s=6, query=7), "query is 7; it must be a text"),
         (
@@ -100,7 +121,7 @@ def test_a_generated_frame_comes_from_the_real_one_at_that_time(questions):
         (imagined(prompt=["remove"], time_s=4), "it must be a text"),
         (imagined(prompt="remove it", time_s=4_000), "time_s is 4000; it must lie between 0 and"),
         (imagined(prompt="remove it", time_s=-1), "time_s is -1"),
-        (imagined(prompt="remove it", time_s="4"), "time_s is '4'; it must be a number"),
+        (imagined(prompt="remove it", time_s="noon"), "time_s is 'noon'; it must be a number"),
         (imagined(prompt="remove it"), "generate_frame needs time_s"),
     ],
 )
