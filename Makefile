@@ -139,6 +139,9 @@ distclean: clean ## remove outputs/ and .venv/
 	$(BIN)/python -m pip install -r requirements.lock
 	$(BIN)/python -m pip install --no-deps -e .
 	-$(BIN)/python -m pip install --no-deps --target .venv/torchvision torchvision==0.28.0 # one test's
+# A kernel listens on this machine alone, and would warn at each start that it does not encrypt.
+	@mkdir -p .venv/etc/ipython
+	@echo '{"IPKernelApp": {"log_level": 40}}' >.venv/etc/ipython/ipython_kernel_config.json
 	@touch $@
 
 # A notebook runs when its code, the package, a shipped model, the profile, the seed or the run
