@@ -21,7 +21,7 @@ TRIES = 3  # workers that a question may lose before it fails
 
 
 class Worker:
-    """What runs in a process of its own, on any machine: a policy and the loop."""
+    """What runs in another process, on any machine: a policy and the loop."""
 
     def __init__(self, make_policy: Callable[[], Policy], tools: Sequence[Tool], budget: Budget):
         self.policy = make_policy()
