@@ -26,6 +26,7 @@ GAP_IN = 0.13
 OVERVIEW_COLUMNS = 16  # with more of them the times would run into each other
 MADE_COLUMNS = 4  # for frames that are not real, which are larger
 HIGHEST = 1.5  # of a frame, in widths of its place
+BOXES = "letters are boxes: no font of this machine has them."
 # Of a step without frames: the name at the left, with the number of the call, and the colour.
 STEPS = {
     "think": ("thinks", GREY),
@@ -70,8 +71,7 @@ def trace_figure(trace: Trace, columns: int = 8) -> Figure:
             middles_s[counts["evidence"]] = np.mean([frame.time_s for frame in step.frames])
     _number(clip, middles_s)
     if missing:
-        words = f"{len(missing)} letters are boxes: no font of this machine has them."
-        y = _write(page, y, "fonts", RED, words, fonts["think"])
+        y = _write(page, y, "fonts", RED, f"{len(missing)} {BOXES}", fonts["think"])
     page.set(xlim=(0, PAGE_IN), ylim=(y, 0), aspect="auto")
     figure.set_size_inches(PAGE_IN, -y)
     return figure
