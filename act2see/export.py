@@ -46,7 +46,11 @@ TEMPLATE = """\
 """
 OWN = "drawn and written by act2see, Apache-2.0"
 FOREIGN = "its publisher's; the frames belong to whoever holds the rights in the videos"
-STATED = {"minerva": "annotations CC-BY 4.0; the frames belong to whoever holds the videos' rights"}
+STATED = {
+    "minerva": "annotations CC-BY 4.0; the frames belong to whoever holds the videos' rights",
+    "own": "not stated",
+    "own_test": "not stated",
+}
 TRACES = """\
 # {count} reasoning traces with frames
 

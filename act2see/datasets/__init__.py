@@ -42,6 +42,7 @@ from act2see.datasets import (
     choices,
     egonormia,
     minerva,
+    own,
     social_genome,
     vcr_bench,
     video_mme,
@@ -168,6 +169,9 @@ DATASETS: dict[str, Dataset] = {
         judged=True,
         score_steps=vcr_bench.step_scores,
     ),
+    "own": Dataset("own videos", own.load, trains=True),
+    # The same table for whoever does not train on it: of few videos a tenth may be none.
+    "own_test": Dataset("own videos", partial(own.load, source="own_test")),
 }
 
 

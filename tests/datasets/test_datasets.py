@@ -99,7 +99,8 @@ def test_every_entry_can_be_scored_and_shown(name):
 def test_benchmarks_have_the_titles_of_the_published_table():
     published = Path(__file__).parents[2] / "data" / "paper" / "tables.csv"
     titles = {line.split(",")[1] for line in published.read_text().splitlines()[1:]}
-    assert titles == {d.title for d in DATASETS.values() if not d.trains}
+    tested = {n: d.title for n, d in DATASETS.items() if not d.trains and n != "own_test"}
+    assert titles == {*tested.values()}
 
 
 def test_splits_of_a_source_share_no_video_and_cover_it(records):
