@@ -159,6 +159,7 @@ def test_cells_are_points_and_their_reference_a_line():
     assert [line.get_ydata()[0] for line in axes.lines[:2]] == pytest.approx([30, 80])
     assert [t.get_text() for t in axes.get_xticklabels()] == ["1"]
     assert {"base", "student"} == {*axes.get_legend_handles_labels()[1]}
+    assert "n = 120 a cell; 95 % Wilson intervals; one seed" in axes.get_xlabel()
     alone = cells(BASE, ONE, reference="").axes[0]
     assert [t.get_text() for t in alone.get_xticklabels()] == ["base", "1"]
 
