@@ -8,6 +8,7 @@ from act2see.store import (
     compact,
     read_traces,
     replace_traces,
+    run_folder,
     write_text,
     write_traces,
     written,
@@ -94,6 +95,15 @@ def test_a_file_of_version_0_1_reads_with_the_schemas_of_its_tools(tmp_path):
     assert old.tools == [RetrieveFrames().schema(), GenerateFrame().schema()]
     assert [frame.made for frame in old.frames()] == ["real", "generated"]
     assert old.dialect == "calls" and old.similarity == 0.9
+
+
+@pytest.mark.parametrize("place", [".", "notebooks", "outputs/pocket/notebooks"])
+def test_a_run_is_found_from_any_folder_of_the_repository(tmp_path, monkeypatch, place):
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / place)
+    assert run_folder("", "pocket").resolve() == tmp_path / "outputs" / "pocket"
+    assert str(run_folder("elsewhere", "pocket")) == "elsewhere"
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path):

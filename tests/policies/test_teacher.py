@@ -4,13 +4,18 @@ import pytest
 
 from act2see.pocket.oracle import OraclePolicy
 from act2see.policies.gemini import gemini_teacher
-from act2see.policies.teacher import Teacher
+from act2see.policies.teacher import Account, Teacher
 from act2see.teachers import load_teacher
 
 
 def test_the_oracle_is_named_after_seed_and_rates():
     teacher = load_teacher("oracle", seed=3, mistakes=0.1)
     assert teacher == OraclePolicy(3, 0.1, 0.1, 0.1, 0.1, "oracle, seed 3, mistakes 0.1")
+
+
+def test_an_account_says_what_was_spent_in_dollars():
+    account = Account(input_usd=0.75, output_usd=3.75, tokens_in=200_000, tokens_out=10_000)
+    assert str(account) == "200000 tokens in, 10000 out: $0.1875"
 
 
 def test_a_name_and_an_address_say_which_api_is_spoken(monkeypatch):
