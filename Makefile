@@ -80,6 +80,7 @@ browser: .venv/installed ## click through the viewer in Chromium, as a page and 
 cluster: .venv/installed ## test runs on many machines, with Ray on this one
 	$(BIN)/python -m pip install --quiet -e '.[cluster]'
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/cluster
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m tests.cluster.throughput
 
 perf: .venv/installed ## measure speed and memory against slow references, into outputs/perf.csv
 	@set -e; for subject in $(filter-out report,$(notdir $(basename $(wildcard tests/perf/*.py)))); do \
