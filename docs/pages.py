@@ -29,6 +29,7 @@ PAGES = {
     "docs/results.md": "Results",
     "docs/speed.md": "Speed",
     "docs/cluster.md": "More machines",
+    "docs/safety.md": "Safety",
     "docs/cards.md": "Cards",
     "docs/package.md": "Package",
     "docs/glossary.md": "Glossary",

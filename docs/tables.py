@@ -249,6 +249,17 @@ def sums() -> str:
     return rows(["", "sum", "result"], body)
 
 
+def chaos() -> str:
+    """What `make chaos` tried, how it ended, and where it was measured."""
+    table = pd.read_csv(ROOT / "data/chaos.csv")
+    named = table.named.replace("0 of 0", "–")  # nothing was said to be wrong
+    counts = [table.what, table.stage, table.tried.astype(str), table.survived.astype(str), named]
+    body = pd.concat(counts, axis=1).to_numpy().tolist()
+    run = table.iloc[0]
+    head = ["attack", "stage", "tried", "ended well", "named"]
+    return f"{rows(head, body)}\nSeed {run.seed}; {run.machine}; {run.date}.\n"
+
+
 def cards() -> str:
     """The models that ship: files, command, seed, time, from the record beside each."""
     body = []
