@@ -8,11 +8,13 @@ answer are our choice.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import isfile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +44,9 @@ class Policy(Protocol):
 
     def force(self, traces: list[Trace]) -> list[str | None]:
         """An answer line, `Answer: X`, for traces whose budget is spent; None as in `reply`."""
+
+
+PROBES = 32  # frames of a video that has to be whole
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,27 @@ def with_duration(question: Question) -> Question:
         return question.model_copy(update={"duration_s": probe(question.video).duration_s})
     except VideoError:
         return question
+
+
+def first_readable(
+    questions: Sequence[Question], times_s: Mapping[str, Sequence[float]] = MappingProxyType({})
+) -> Question:
+    """The first question whose video shows frames all over; a warning names those before it.
+
+    times_s: by question, further moments at which it must. Raises VideoError where there is none.
+    """
+    faults = []
+    for question in map(with_duration, questions):
+        moments_s = (np.arange(PROBES) + 0.5) * question.duration_s / PROBES
+        try:
+            read_frames(question.video, [*moments_s, *times_s.get(question.id, ())])
+        except VideoError as error:
+            faults.append(str(error))
+            continue
+        for fault in faults:
+            warnings.warn(f"{fault}; another question is looked at", stacklevel=2)
+        return question
+    raise VideoError(f"0 of {len(questions)} videos can be read: {faults[:1]}")
 
 
 def open_trace(

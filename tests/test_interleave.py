@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from act2see.dialects.calls import CALLS
-from act2see.interleave import Budget, collect, interleave, setting
+from act2see.interleave import Budget, collect, first_readable, interleave, setting
 from act2see.pocket.oracle import OraclePolicy
 from act2see.store import read_traces
 from act2see.tools.generate import GenerateFrame
 from act2see.tools.retrieve import RetrieveFrames
 from act2see.trace import Question, Reply, Step
+from act2see.video import VideoError
 
 TOOLS = (RetrieveFrames(),)
 NO_CALLS_LEFT = CALLS.no_calls_left
@@ -359,3 +360,20 @@ def test_an_index_that_knows_more_than_the_file_ends_its_own_trace(questions, tm
     policy = Script([Reply("so", answer="Answer: A")])
     traces = collect(tmp_path / "t.jsonl", [longer, questions[1]], policy, TOOLS)
     assert "is not within 0 to" in traces[0].failed and not traces[1].failed
+
+
+def test_a_damaged_video_is_named_and_the_next_one_is_looked_at(questions, tmp_path):
+    """The index is whole, so that it opens and lasts as it did; frames in its middle are gone."""
+    content = bytearray(Path(questions[0].video).read_bytes())
+    start, end = int(0.45 * len(content)), int(0.6 * len(content))
+    content[start:end] = bytes(end - start)
+    (tmp_path / "damaged.mp4").write_bytes(content)
+    damaged = questions[0].model_copy(update={"video": str(tmp_path / "damaged.mp4")})
+    with pytest.warns(UserWarning, match=r"damaged.mp4: .*; another question is looked at"):
+        assert first_readable([damaged, *questions[1:3]]) == questions[1]
+    assert first_readable(questions[:2]) == questions[0]
+    late = {questions[0].id: [1e6]}
+    with pytest.warns(UserWarning):
+        assert first_readable(questions[:2], late) == questions[1]
+    with pytest.raises(VideoError, match=r"0 of 1 videos can be read: .*damaged.mp4"):
+        first_readable([damaged])

@@ -13,7 +13,7 @@ import papermill
 import pytest
 
 from act2see import ablations
-from act2see.datasets import tenth
+from act2see.datasets import load_questions, tenth
 from act2see.pocket.example import example_video
 from act2see.pocket.grid import TOOLS, grid
 from act2see.pocket.questions import FOUNDATION
@@ -159,6 +159,26 @@ def test_01_writes_a_trace_of_every_question(distilled):
     )
     assert all((f.folder / f.file).exists() for t in traces for f in t.frames())
     assert len(list((distilled / "clips").glob("*.mp4"))) >= QUESTIONS
+
+
+@pytest.mark.parametrize(
+    ("stem", "split", "count", "place"),
+    [("01_trace_distillation", "train", 5, 1), ("04_interleaved_inference", "test", 3, 2)],
+)
+def test_a_damaged_example_is_named_and_another_one_is_shown(stem, split, count, place, tmp_path):
+    """The video opens and lasts as it did; the middle of its frames is gone."""
+    drawn = "pocket", split, SEED, count, tmp_path / "clips"
+    sample, _ = load_questions(*drawn, families=load_profile("pocket").families)
+    damaged = Path(sample[place].video)
+    content = bytearray(damaged.read_bytes())
+    start, end = int(0.45 * len(content)), int(0.6 * len(content))
+    content[start:end] = bytes(end - start)
+    damaged.write_bytes(content)
+    shipped = {"adapter": load_profile("pocket").adapter} if split == "test" else {}
+    run(stem, tmp_path, questions=count, **shipped)
+    cells = nbformat.read(tmp_path / f"{stem}.ipynb", as_version=4).cells
+    told = "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
+    assert re.search(rf"{damaged.name}: .*; another question is looked at", told)
 
 
 def test_02_takes_the_traces_of_01_and_not_those_of_another_setting(distilled, tmp_path):
