@@ -13,14 +13,14 @@ from act2see.profiles import POCKET
 from tests.cluster.test_cluster import student
 from tests.perf.report import compare
 
-BUDGET = Budget(open_dialogues=32)
+BUDGET = Budget(open_dialogues=12)
 
 
 def main() -> None:
     """Both crews are there, and warm, before the first is timed."""
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
-        questions = pocket_questions("validation", 322, 128, Path(folder))
+        questions = pocket_questions("validation", 322, 48, Path(folder))
         remote = ray.remote(num_cpus=1)(Worker)
         crews = [
             Crew(lambda: remote.remote(student, POCKET.tools, BUDGET), count, BUDGET)
