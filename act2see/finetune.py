@@ -189,12 +189,12 @@ def finetune(
     """
     if not traces:
         raise ValueError("there are 0 traces to train on; at least 1 is needed")
-    crew = join(recipe.batch_size)
+    state = join(recipe.batch_size)
     # First, so that a mistyped base deletes nothing.
     processor = load_processor(checkpoint)
-    if crew.is_main_process:
+    if state.is_main_process:
         prepare_folder(folder, description(traces, held_out, checkpoint, recipe, four_bit, system))
-    crew.wait_for_everyone()
+    state.wait_for_everyone()
     if done := finished(folder):
         return done
     model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
@@ -214,7 +214,7 @@ def finetune(
         data_collator=partial(
             collate, pad_token_id=processor.tokenizer.pad_token_id, fed_tokens=recipe.fed_tokens
         ),
-        callbacks=[Progress()] if crew.is_main_process else [],
+        callbacks=[Progress()] if state.is_main_process else [],
     )
     trainer.processor = processor
     go_on(trainer)
@@ -225,9 +225,9 @@ def finetune(
         "trained_tokens": sum(sum(x != -100 for x in e["labels"]) for e in training),
         "trainable_parameters": model.num_parameters(only_trainable=True),
     }
-    if crew.is_main_process:
+    if state.is_main_process:
         write_outcome(model, folder, trainer.state.log_history, numbers)
-    crew.wait_for_everyone()
+    state.wait_for_everyone()
     return read_outcome(folder)
 
 

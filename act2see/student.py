@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from peft import PeftModel, get_peft_model_state_dict
-from peft.tuners.lora import Linear
+from peft.tuners import lora
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, load_peft_weights
 from safetensors import SafetensorError
 from transformers import (
@@ -148,7 +148,7 @@ def merged(model: PeftModel) -> Iterator[None]:
 
     Afterwards they are as before, to the bit. Matrices in NF4 stay as they are: a sum is not NF4.
     """
-    layers = [module for module in model.modules() if isinstance(module, Linear)]
+    layers = [module for module in model.modules() if isinstance(module, lora.Linear)]
     kept = [layer.base_layer.weight.detach().clone() for layer in layers]
     for layer in layers:
         layer.merge()
