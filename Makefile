@@ -95,8 +95,11 @@ ablations: .venv/installed ## fill the grid of ablations, a good hour on two cor
 	$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . -p figures_folder figures \
 	    notebooks/06_ablations.ipynb outputs/pocket/ablations/06_ablations.ipynb
 
-reinforcement: .venv/installed ## run all trials of reinforcement, hours on two cores, into outputs/pocket/trials
+reinforcement: .venv/installed ## run all trials of reinforcement, hours on two cores, and draw them
 	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m act2see.pocket.trials outputs/pocket/trials
+	cp outputs/pocket/trials/reinforcement* data/pocket/
+	$(SETTINGS) $(BIN)/papermill --kernel python3 --cwd . -p figures_folder figures \
+	    notebooks/07_reinforcement.ipynb outputs/pocket/trials/07_reinforcement.ipynb
 
 adapters: .venv/installed ## train the shipped adapters anew, into act2see/pocket/models/
 	@set -e; for profile in pocket imagine; do \
@@ -170,6 +173,7 @@ export COMPARE
 $(RUNS:.ipynb=.now): $(OUT)/%.now: notebooks/%.ipynb $(CODE) $(MODELS) always | .venv/installed
 	@+$(PYTHON) -c "$$COMPARE" $@ '$(strip $(PARAMETERS))' $(filter-out always,$^)
 $(OUT)/06_ablations.now: data/pocket/ablations.csv data/pocket/ablations.json
+$(OUT)/07_reinforcement.now: $(wildcard data/pocket/reinforcement*)
 
 # A run takes its final name only when it has succeeded: an interrupted one goes on where it stopped.
 $(RUNS): $(OUT)/%.ipynb: $(OUT)/%.now | .venv/installed

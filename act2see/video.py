@@ -2,7 +2,7 @@
 
 Works on paths and seconds from the file's start, as the frames' own time stamps have them: headers
 cannot be trusted. Knows nothing of questions, tools or models, nor of damage that still decodes.
-PyAV indexes a file; decord decodes where it is installed and finds frames exactly, PyAV elsewhere.
+PyAV indexes a file; decord decodes large pictures where it is installed and finds frames exactly.
 Files stay open and pictures are kept while they are among the last few, for one thread. Our choice.
 """
 
@@ -40,6 +40,7 @@ OPEN_FILES = 64
 OPEN_BYTES = 600e6  # of open files, by `_open_bytes`
 THREADS = 4  # of a decoder: each holds frames, and a machine with many cores would open fewer files
 KEPT_BYTES = 256e6  # of decoded pictures
+LARGE = 200 * 200  # pixels; for less, decord's threads cost more than they save
 
 
 class VideoError(ValueError):
@@ -96,8 +97,10 @@ def read_frames(
     pictures = {i: _KEPT[video, size, i] for i in unique if (video, size, i) in _KEPT}
     rest = np.array([i for i in unique if i not in pictures], int)
     if rest.size:
-        # decord takes two thirds of the time, but there is none for macOS arm64 and Linux aarch64.
-        decoded = video.exact and find_spec("decord") and _by_decord(video, rest, size)
+        # Of large pictures decord takes a third to the whole of PyAV's time, of small ones 1.6
+        # times; and there is none for macOS arm64 and Linux aarch64 (`tests.perf.reading`).
+        suits = video.exact and video.width * video.height >= LARGE and find_spec("decord")
+        decoded = suits and _by_decord(video, rest, size)
         decoded = decoded or _by_pyav(video, rest, size)
         _KEPT.update({(video, size, i): picture for i, picture in decoded.items()})
         pictures |= decoded

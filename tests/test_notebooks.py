@@ -378,6 +378,14 @@ def test_06_draws_the_committed_figures_byte_for_byte(tmp_path):
     assert len(drawn) == 16 and drawn == committed
 
 
+def test_07_draws_the_committed_figures_byte_for_byte(tmp_path):
+    run("07_reinforcement", tmp_path, steps=1, figures_folder=str(tmp_path / "f"))
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "f").glob("*.*")}
+    committed = {p.name: p.read_bytes() for p in (ROOT / "figures").glob("reinforcement*")}
+    assert len(drawn) == 6 and drawn == committed
+    assert (tmp_path / "reinforcement" / "adapter" / ADAPTER).exists()
+
+
 @pytest.mark.parametrize(
     ("stem", "parameters", "reason"),
     [

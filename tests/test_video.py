@@ -54,6 +54,12 @@ def write(
     return path
 
 
+@pytest.fixture(autouse=True)
+def by_decord(monkeypatch):
+    """The clips of these tests are small; what decord hands out is tested on them all the same."""
+    monkeypatch.setattr(video, "LARGE", 0)
+
+
 def number(picture: Image.Image) -> int:
     return round(float(np.asarray(picture)[30:].mean()) / 4)
 
@@ -135,6 +141,12 @@ def test_without_decord_the_frames_are_the_same(tmp_path, monkeypatch):
 
 def test_a_file_that_decord_reads_is_not_read_twice(clip, monkeypatch):
     monkeypatch.setattr(video, "_by_pyav", None)
+    assert number(read_frames(clip, [2.0])[0][0]) == 20
+
+
+def test_small_pictures_are_left_to_pyav(clip, monkeypatch):
+    monkeypatch.setattr(video, "LARGE", 64 * 48 + 1)
+    monkeypatch.setattr(video, "_by_decord", None)
     assert number(read_frames(clip, [2.0])[0][0]) == 20
 
 

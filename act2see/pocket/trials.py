@@ -121,10 +121,8 @@ class Trials:
         return pocket_questions(split, SEED + seed, count, self.folder / "clips")
 
     def name(self, arm: Arm, seed: int) -> str:
-        """An arm's run as the name of a file; a start that has no seed is one for all."""
-        one = arm.start in ("base", "shipped") and not arm.reward
-        words = f"{arm.name} {0 if one else seed}"
-        return words.replace(",", "").replace(" ", "_")
+        """An arm's run as the name of a file."""
+        return f"{arm.name} {seed}".replace(",", "").replace(" ", "_")
 
     def student(self, arm: Arm, seed: int) -> Path:
         """The folder of what an arm's reinforcement leaves."""
@@ -208,19 +206,32 @@ def reward(arm: Arm, questions: Sequence[Question]) -> Reward:
     return naive
 
 
+def runs(arm: Arm, seeds: int) -> range:
+    """The seeds that an arm is run with: of a start that ships there is one student."""
+    return range(1 if arm.start in ("base", "shipped") and not arm.reward else seeds)
+
+
 def results(trials: Trials, arms: Sequence[Arm], seeds: int) -> pd.DataFrame:
-    """A row an arm, seed and family, and one of all that need a look, as asked and with the moment
-    of evidence swapped; then the paired gains of reinforcement, over all seeds."""
-    answers = {(arm, seed): trials.answer(arm, seed) for arm in arms for seed in range(seeds)}
+    """A row an arm, seed and family, one of all that need a look, and one with the moment of
+    evidence swapped, each also over all seeds; then the paired gains of reinforcement."""
+    answers = {(arm, seed): trials.answer(arm, seed) for arm in arms for seed in runs(arm, seeds)}
+    swaps = {pair: trials.answer(*pair, "time") for pair in answers if pair[0].way.tools}
     parts = []
-    for (arm, seed), traces in answers.items():
-        table = statistics.summary(arm.name, traces, FOUNDATION)
-        parts.append(pd.concat([table, looks(arm.name, traces)]).assign(seed=seed))
-        if arm.way.tools:
-            swaps = trials.answer(arm, seed, "time")
-            parts.append(looks(arm.name, swaps, "another time shown").assign(seed=seed))
+    for arm in arms:
+        for seed in (*runs(arm, seeds), "all"):
+            traces = chosen(answers, arm, seed)
+            rows = [statistics.summary(arm.name, traces, FOUNDATION), looks(arm.name, traces)]
+            if arm.way.tools:
+                rows.append(looks(arm.name, chosen(swaps, arm, seed), "another time shown"))
+            parts += [table.assign(seed=seed) for table in rows]
     whole = pd.concat(parts)[["system", "seed", *COLUMNS]]
-    return pd.concat([whole, gains(answers, arms, seeds)]).round(4)
+    return pd.concat([whole, gains(answers, arms)]).round(4)
+
+
+def chosen(answers: dict, arm: Arm, seed: int | str) -> list[Trace]:
+    """An arm's answers of one seed, or of "all"."""
+    pairs = [pair for pair in answers if pair[0] is arm and seed in (pair[1], "all")]
+    return [numbered(trace, pair[1]) for pair in pairs for trace in answers[pair]]
 
 
 def looks(name: str, traces: Sequence[Trace], family: str = "need a look") -> pd.DataFrame:
@@ -228,21 +239,32 @@ def looks(name: str, traces: Sequence[Trace], family: str = "need a look") -> pd
     return statistics.summary(name, traces, FOUNDATION[1:]).tail(1).assign(family=family)
 
 
-def gains(answers: dict, arms: Sequence[Arm], seeds: int) -> pd.DataFrame:
-    """What reinforcement changed: `accuracy` is the gain over the arm's start, paired."""
-    before = {arm.start: arm for arm in arms if not arm.reward}
+def gains(answers: dict, arms: Sequence[Arm]) -> pd.DataFrame:
+    """What reinforcement changed, over all seeds: `accuracy` is the gain over the arm's start,
+    paired, and `calls_per_question` how many more there are."""
+    starts = {arm.start: arm for arm in arms if not arm.reward}
     rows = []
-    for arm in (arm for arm in arms if arm.reward and arm.start in before):
-        pair = [
-            [numbered(trace, seed) for seed in range(seeds) for trace in answers[each, seed]]
-            for each in (before[arm.start], arm)
-        ]
+    for arm in (arm for arm in arms if arm.reward and arm.start in starts):
+        before = []
+        for seed in (seed for one, seed in answers if one is arm):
+            # One start for all seeds is compared with each.
+            pair = starts[arm.start], seed
+            traces = answers[pair if pair in answers else (pair[0], 0)]
+            before += [numbered(trace, seed) for trace in traces]
+        after = chosen(answers, arm, "all")
         for family in (*FOUNDATION, "need a look"):
             members = FOUNDATION[1:] if family == "need a look" else (family,)
-            row = statistics.compare(*pair, members)
+            row = statistics.compare(before, after, members)
+            more = calls(after, members) - calls(before, members)
             names = {"system": f"{arm.name}: gain", "seed": "all", "family": family}
-            rows.append(names | row | {"accuracy": row["gain"]})
+            rows.append(names | row | {"accuracy": row["gain"], "calls_per_question": more})
     return pd.DataFrame(rows).reindex(columns=["system", "seed", *COLUMNS])
+
+
+def calls(traces: Sequence[Trace], families: Sequence[str]) -> float:
+    """Calls per question of these families."""
+    counts = [len(trace.calls()) for trace in traces if trace.question.family in families]
+    return sum(counts) / max(len(counts), 1)
 
 
 def numbered(trace: Trace, seed: int) -> Trace:
@@ -310,14 +332,12 @@ def run_all(
     trials.questions("test", 0, trials.tested)
     pairs = [(start, seed) for start in sorted(starts) for seed in range(seeds)]
     taught = {pool.submit(trials.imitate, *pair): pair for pair in pairs}
-    jobs = {trials.name(arm, seed): (arm, seed) for arm in arms for seed in range(seeds)}
-    ready = [
-        pool.submit(trials.run, *pair) for pair in jobs.values() if pair[0].start not in starts
-    ]
+    jobs = [(arm, seed) for arm in arms for seed in runs(arm, seeds)]
+    ready = [pool.submit(trials.run, *pair) for pair in jobs if pair[0].start not in starts]
     for done in as_completed(taught):
         done.result()
         note(f"start {taught[done]}")
-        following = [(a, s) for a, s in jobs.values() if (a.start, s) == taught[done]]
+        following = [(a, s) for a, s in jobs if (a.start, s) == taught[done]]
         ready += [pool.submit(trials.run, *pair) for pair in following]
     for job in as_completed(ready):
         note(job.result())

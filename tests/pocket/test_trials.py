@@ -5,7 +5,7 @@ import pytest
 
 from act2see.pocket import trials
 from act2see.pocket.questions import FOUNDATION
-from act2see.pocket.trials import ARMS, Arm, Trials, curves, gains, reward
+from act2see.pocket.trials import ARMS, Arm, Trials, chosen, curves, gains, reward, runs
 from act2see.rewards import LookReward, framemind, naive
 from act2see.trace import LETTERS, Step
 
@@ -31,8 +31,9 @@ def test_every_reinforced_arm_has_its_start_among_the_arms():
 
 
 def test_no_two_runs_share_a_folder_and_a_start_without_a_seed_is_asked_once(study):
-    names = [study.name(arm, seed) for arm in ARMS for seed in range(3)]
-    assert len({*names}) == sum(3 if a.reward or a.start in ("half", "chains") else 1 for a in ARMS)
+    names = [study.name(arm, seed) for arm in ARMS for seed in runs(arm, 3)]
+    assert len({*names}) == len(names)
+    assert len(names) == sum(3 if a.reward or a.start in ("half", "chains") else 1 for a in ARMS)
     assert not any(set(name) & set(", /") for name in names)
 
 
@@ -55,11 +56,25 @@ def test_a_gain_is_paired_over_all_seeds_by_family(traces):
         for arm in (before, after)
         for seed in range(2)
     }
-    table = gains(answers, [before, after], 2).set_index("family")
+    table = gains(answers, [before, after]).set_index("family")
     assert table.loc["static", "accuracy"] == 0
     assert table.loc["need a look", "accuracy"] == 1
     assert table.loc["moment", "n"] == 2 * sum(t.question.family == "moment" for t in asked)
     assert set(table.system) == {"SFT, then RL: gain"} and set(table.seed) == {"all"}
+    assert (table.calls_per_question == 0).all()
+
+
+def test_one_start_is_compared_with_every_seed_and_counts_once_among_the_results(traces):
+    before = Arm("base", "base")
+    after = Arm("RL from the base", "base", "naive")
+    asked = [t for t in traces if t.question.family == "moment"]
+    answers = {(before, 0): [answered(t, False) for t in asked]}
+    answers |= {(after, seed): [answered(t, seed > 0) for t in asked] for seed in range(3)}
+    table = gains(answers, [before, after]).set_index("family")
+    assert table.loc["moment", "accuracy"] == pytest.approx(2 / 3)
+    assert table.loc["moment", "n"] == 3 * len(asked)
+    assert len(chosen(answers, before, "all")) == len(asked)
+    assert len({t.question.id for t in chosen(answers, after, "all")}) == 3 * len(asked)
 
 
 def test_curves_are_those_of_the_logs(study):
