@@ -7,15 +7,25 @@ UV ?= uv
 
 BIN := .venv/bin
 OUT := outputs/$(PROFILE)/notebooks
+# A simulated world is scored by notebook 05, and drawn by 06 and 07; published records by 08.
+SIMULATED := pocket imagine paper_pocket
 NAMES := 01_trace_distillation 02_similarity_filtering 03_qlora_finetuning \
-         04_interleaved_inference 05_benchmarks_and_ablations 06_ablations \
-         07_reinforcement
+         04_interleaved_inference \
+         $(if $(filter $(SIMULATED),$(PROFILE)),05_evaluation 06_ablations 07_reinforcement) \
+         08_published_benchmarks
 RUNS := $(NAMES:%=$(OUT)/%.ipynb)
 CODE := $(wildcard act2see/*.py act2see/*/*.py)
 MODELS := $(shell find act2see/pocket/models -type f)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
 PARAMETERS := $(if $(filter-out pocket,$(PROFILE)),-p profile $(PROFILE)) \
               $(if $(SEED),-p seed $(SEED))
+# What some notebooks alone are told: records to train on, the teacher's server, the benchmark's.
+03_TOLD := $(if $(RECORDS),-p data $(RECORDS))
+01_TOLD := $(03_TOLD) $(if $(TEACHER),-p teacher_model $(TEACHER)) \
+           $(if $(TEACHER_URL),-p base_url $(TEACHER_URL))
+08_TOLD := $(if $(BENCHMARK),-p data $(BENCHMARK))
+04_TOLD := $(08_TOLD)
+told = $(PARAMETERS) $($(firstword $(subst _, ,$(1)))_TOLD)
 # The pocket profile needs no network, and proves it. The kernel is always that of .venv.
 SETTINGS := $(if $(filter pocket,$(PROFILE)),HF_HUB_OFFLINE=1) JUPYTER_PATH=.venv/share/jupyter \
             TQDM_MININTERVAL=5
@@ -33,6 +43,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'Variables: PROFILE=imagine  SEED=1  PYTHON=python3.12'
+	@echo 'Of other profiles: RECORDS=minerva.json  BENCHMARK=video_mme.parquet  TEACHER=qwen3-vl'
+	@echo '    TEACHER_URL=http://localhost:8000/v1'
 	@echo 'Of look: QUESTION="where is the square?" OPTIONS="left|top|bottom|right" CALLS=0 SWAP=grey'
 
 look: .venv/installed ## one question: the base guesses, the student looks again
@@ -171,7 +183,7 @@ export COMPARE
 
 # The + compares in `make -n` too: it plans what would run, and no more.
 $(RUNS:.ipynb=.now): $(OUT)/%.now: notebooks/%.ipynb $(CODE) $(MODELS) always | .venv/installed
-	@+$(PYTHON) -c "$$COMPARE" $@ '$(strip $(PARAMETERS))' $(filter-out always,$^)
+	@+$(PYTHON) -c "$$COMPARE" $@ '$(strip $(call told,$*))' $(filter-out always,$^)
 $(OUT)/06_ablations.now: data/pocket/ablations.csv data/pocket/ablations.json
 $(OUT)/07_reinforcement.now: $(wildcard data/pocket/reinforcement*)
 
@@ -179,7 +191,7 @@ $(OUT)/07_reinforcement.now: $(wildcard data/pocket/reinforcement*)
 $(RUNS): $(OUT)/%.ipynb: $(OUT)/%.now | .venv/installed
 	@rm -f $(OUT)/$*.failed.ipynb $(OUT)/$*.partial.ipynb $(OUT)/$*.digest
 	@echo 'Running notebooks/$*.ipynb'; date +%s > $(OUT)/$*.begin
-	@$(SETTINGS) $(BIN)/papermill $(SHOWN) --kernel python3 --cwd . $(PARAMETERS) \
+	@$(SETTINGS) $(BIN)/papermill $(SHOWN) --kernel python3 --cwd . $(call told,$*) \
 	    notebooks/$*.ipynb $(OUT)/$*.partial.ipynb || { \
 	    mv -f $(OUT)/$*.partial.ipynb $(OUT)/$*.failed.ipynb 2>/dev/null && \
 	        echo 'Failed; see $(OUT)/$*.failed.ipynb' >&2; exit 1; }
@@ -190,4 +202,5 @@ $(RUNS): $(OUT)/%.ipynb: $(OUT)/%.now | .venv/installed
 $(OUT)/02_similarity_filtering.ipynb: $(OUT)/01_trace_distillation.ipynb
 $(OUT)/03_qlora_finetuning.ipynb: $(OUT)/02_similarity_filtering.ipynb
 $(OUT)/04_interleaved_inference.ipynb: $(OUT)/03_qlora_finetuning.ipynb
-$(OUT)/05_benchmarks_and_ablations.ipynb: $(OUT)/04_interleaved_inference.ipynb
+$(OUT)/05_evaluation.ipynb: $(OUT)/04_interleaved_inference.ipynb
+$(OUT)/08_published_benchmarks.ipynb: $(OUT)/03_qlora_finetuning.ipynb

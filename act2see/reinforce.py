@@ -9,6 +9,7 @@ all here is our choice.
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -362,7 +363,8 @@ def description(
         "questions": len(task.questions),
         "tools": [f"{tool.name}: {tool.setting}" for tool in task.tools],
         "budgets": [asdict(budget) for budget in task.budgets],
-        "reward": repr(task.reward),
+        # A function's address is another one in every process.
+        "reward": re.sub(" at 0x[0-9a-f]+", "", repr(task.reward)),
         "recipe": asdict(recipe),
         "groups": asdict(groups),
         "four_bit": four_bit,

@@ -48,9 +48,10 @@ LESSONS = {
     "02_similarity_filtering": "keeps traces whose reasoning is close to a person's",
     "03_qlora_finetuning": "trains an adapter on them, over a 4-bit model",
     "04_interleaved_inference": "asks the student and shows every frame that it saw",
-    "05_benchmarks_and_ablations": "scores all systems with intervals; does the student look?",
+    "05_evaluation": "scores all systems with intervals; does the student look?",
     "06_ablations": "draws what each part is worth",
     "07_reinforcement": "goes on from the adapter by trial and reward",
+    "08_published_benchmarks": "asks Video-MME and others, or a table of yours",
 }
 
 

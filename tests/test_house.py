@@ -346,10 +346,31 @@ def test_make_runs_a_notebook_again_when_its_code_changes_and_not_when_it_is_sav
     assert make(workshop, "-n", "SEED=1") == everything
     first.source += "\n1"
     nbformat.write(notebook, file)
-    assert make(workshop, "-n") == ["03", "04", "05"]
-    assert make(workshop) == ["03", "04", "05"]
+    assert make(workshop, "-n") == ["03", "04", "05", "08"]
+    assert make(workshop) == ["03", "04", "05", "08"]
     module.write_text("1")
     assert make(workshop, "-n") == everything
+
+
+def test_make_tells_each_notebook_its_records_and_runs_those_that_suit_the_profile(workshop):
+    words = ["PROFILE=t4", "RECORDS=m.json", "BENCHMARK=v.json", "TEACHER_URL=http://t/v1"]
+    assert make(workshop, "-n", *words) == ["01", "02", "03", "04", "08"]
+    done = subprocess.run(
+        ["make", "-n", "notebooks", f"PYTHON={sys.executable}", *words],
+        cwd=workshop,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = re.findall(r"--cwd \. +(.*?) *\\\n +notebooks/(\d\d)", done.stdout)
+    told = {number: " ".join(parameters.split()) for parameters, number in told}
+    assert told == {
+        "01": "-p profile t4 -p data m.json -p base_url http://t/v1",
+        "02": "-p profile t4",
+        "03": "-p profile t4 -p data m.json",
+        "04": "-p profile t4 -p data v.json",
+        "08": "-p profile t4 -p data v.json",
+    }
 
 
 def test_readme_names_both_commands():

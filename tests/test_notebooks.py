@@ -146,7 +146,7 @@ def answered(tuned):
 
 @pytest.fixture(scope="module")
 def scored(tuned):
-    return run("05_benchmarks_and_ablations", tuned, questions=16)
+    return run("05_evaluation", tuned, questions=16)
 
 
 def test_01_writes_a_trace_of_every_question(distilled):
@@ -249,7 +249,26 @@ def official(out: Path) -> pd.DataFrame:
     return pd.read_csv(out / "official.csv").set_index(["system", "family"])
 
 
-def test_05_asks_egonormias_three_questions_and_shuffles_its_options(tuned, tmp_path):
+def test_08_writes_a_table_of_ones_own_and_asks_it(tuned, tmp_path):
+    adapter = str(tuned / "finetune" / "adapter")
+    out = run("08_published_benchmarks", tmp_path, adapter=adapter, questions=8)
+    own = pd.read_csv(out / "own" / "questions.csv")
+    assert list(own.columns) == ["video", "question", "options", "answer", "reasoning"]
+    assert len(own) == 8 and set(own.answer) <= {*"ABCD"}
+    table = official(out / "own_test")
+    assert (table.loc[["act2see", "base", "base_shuffled"]].n == 8).all()
+    drawn = {path.name for path in (out / "own_test" / "figures").glob("*.pdf")}
+    assert drawn == {"accuracy_by_family.pdf", "beside_the_paper.pdf", "paper_gains.pdf"}
+
+
+def test_08_leaves_a_simulated_world_to_05_and_05_a_published_benchmark_to_08(tuned, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="notebook 05 scores it"):
+        run("08_published_benchmarks", tmp_path, benchmark="pocket")
+    with pytest.raises(papermill.PapermillExecutionError, match="notebook 08 scores it"):
+        run("05_evaluation", tmp_path, profile="t4")
+
+
+def test_08_asks_egonormias_three_questions_and_shuffles_its_options(tuned, tmp_path):
     items = [NORM | {"id": f"clip-{i}", "correct": i, "sensibles": [i]} for i in range(4)]
     for item in items:
         folder = tmp_path / "video" / item["id"]
@@ -258,7 +277,7 @@ def test_05_asks_egonormias_three_questions_and_shuffles_its_options(tuned, tmp_
     (tmp_path / "final_data.json").write_text(json.dumps({item["id"]: item for item in items}))
     parameters = {"adapter": str(tuned / "finetune" / "adapter"), "benchmark": "egonormia"}
     parameters |= {"data": str(tmp_path / "final_data.json"), "reply_tokens": 48, "questions": 4}
-    out = run("05_benchmarks_and_ablations", tmp_path, **parameters)
+    out = run("08_published_benchmarks", tmp_path, **parameters) / "egonormia"
     table = official(out)
     for system in ("act2see", "base", "act2see_shuffled", "base_shuffled"):
         assert list(table.loc[system].index) == ["action", "justification", "sensible", "both"]
@@ -273,7 +292,7 @@ def test_05_asks_egonormias_three_questions_and_shuffles_its_options(tuned, tmp_
     assert sorted(families) == ["action"] * 4 + ["justification"] * 4 + ["sensible"] * 4
 
 
-def test_05_lets_a_judge_score_vcr_bench_and_asks_it_nothing_twice(tuned, tmp_path):
+def test_08_lets_a_judge_score_vcr_bench_and_asks_it_nothing_twice(tuned, tmp_path):
     for name in "01":
         write_clip(sample_scene(5), tmp_path / f"{name}.mp4")
     (tmp_path / "meta.json").write_text(json.dumps(VCR))
@@ -289,10 +308,10 @@ def test_05_lets_a_judge_score_vcr_bench_and_asks_it_nothing_twice(tuned, tmp_pa
     with pytest.MonkeyPatch.context() as patch, server(script) as (url, bodies):
         patch.setenv("OPENAI_API_KEY", KEY)
         parameters |= {"judge_model": "local-judge", "judge_url": url}
-        out = run("05_benchmarks_and_ablations", tmp_path, **parameters)
+        out = run("08_published_benchmarks", tmp_path, **parameters) / "vcr_bench"
         requests = len(bodies)
         table = (out / "official.csv").read_bytes()
-        run("05_benchmarks_and_ablations", tmp_path, **parameters)
+        run("08_published_benchmarks", tmp_path, **parameters)
         assert len(bodies) == requests > 8
         assert {body["model"] for body in bodies} == {"local-judge"}
     assert (out / "official.csv").read_bytes() == table
@@ -301,7 +320,7 @@ def test_05_lets_a_judge_score_vcr_bench_and_asks_it_nothing_twice(tuned, tmp_pa
     assert scored.protocol.str.endswith("judged by local-judge").all()
     assert steps.protocol.str.endswith("judged by local-judge").all()
     assert (steps.f1 == 1).all() and (steps.n == 4).all() and (steps.unjudged == 0).all()
-    assert not any(KEY in path.read_text() for path in out.glob("*.*") if path.suffix != ".mp4")
+    assert not any(KEY in path.read_text() for path in out.glob("*.*"))
 
 
 # Videos of the split for testing, of a set that has one for training as well.
@@ -314,7 +333,7 @@ DATASETS["mine"] = outside.MINE
 """
 
 
-def test_05_scores_a_data_set_that_a_module_of_ones_own_adds(tuned, tmp_path, monkeypatch):
+def test_08_scores_a_data_set_that_a_module_of_ones_own_adds(tuned, tmp_path, monkeypatch):
     (tmp_path / "my_module.py").write_text(MINE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     for name in TESTED[:3]:
@@ -324,21 +343,20 @@ def test_05_scores_a_data_set_that_a_module_of_ones_own_adds(tuned, tmp_path, mo
     (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
     parameters = {"adapter": str(tuned / "finetune" / "adapter"), "data": f"{tmp_path}/mine.jsonl"}
     parameters |= {"plugin": "my_module", "benchmark": "mine", "reply_tokens": 24}
-    out = run("05_benchmarks_and_ablations", tmp_path, **parameters)
+    out = run("08_published_benchmarks", tmp_path, **parameters) / "mine"
     table = official(out)
     # Each of the three is asked, and whether one is sure, as the set's `follow_up` says.
     assert table.n["act2see", "all"] == table.n["base_shuffled", "all"] == 6
     assert table.accuracy["always_b", "all"] == 1
     assert table.protocol["base", "all"].startswith("My questions, 8 overview frames")
-    assert pd.read_csv(out / "faithfulness.csv").system.unique().tolist() == ["base", "act2see"]
-    assert json.loads((out / "comparison.json").read_text())["needs_a_look"]["n"] == 6
+    assert json.loads((out / "comparison.json").read_text())["all"]["n"] == 6
 
 
 @pytest.mark.parametrize(
     ("benchmark", "reason"),
     [("vcr_bench", "judge is None"), ("causalvqa", "8 answers are not known")],
 )
-def test_05_refuses_what_it_cannot_score_before_it_asks(benchmark, reason, tmp_path):
+def test_08_refuses_what_it_cannot_score_before_it_asks(benchmark, reason, tmp_path):
     for name in ("0.mp4", "1.mp4", TESTED[0]):
         write_clip(sample_scene(5), tmp_path / name)
     (tmp_path / "vcr_bench.json").write_text("\n".join(map(json.dumps, VCR)))
@@ -350,8 +368,8 @@ def test_05_refuses_what_it_cannot_score_before_it_asks(benchmark, reason, tmp_p
     parameters = {"adapter": str(tmp_path), "student_model": str(tmp_path / "none")}
     parameters |= {"benchmark": benchmark, "data": f"{tmp_path}/{benchmark}.json"}
     with pytest.raises(papermill.PapermillExecutionError, match=reason):
-        run("05_benchmarks_and_ablations", tmp_path, **parameters)
-    assert not (tmp_path / "evaluation").exists()
+        run("08_published_benchmarks", tmp_path, **parameters)
+    assert not (tmp_path / benchmark / "evaluation").exists()
 
 
 def test_06_draws_every_grid_of_a_table(tmp_path):

@@ -194,3 +194,5 @@ def test_a_killed_run_goes_on_to_the_same_adapter(tmp_path):
     logs = [json.loads((f / "log.json").read_text()) for f in (cut, whole)]
     steps = [[e["reward"] for e in log if "reward" in e] for log in logs]
     assert steps[0] == steps[1] and len(steps[0]) == 4
+    # Two processes describe the same run alike: else the second would have begun anew.
+    assert (cut / "run.json").read_bytes() == (whole / "run.json").read_bytes()

@@ -35,7 +35,7 @@ def test_04_asks_a_served_student_and_a_chat_model(tmp_path, student):
 
 
 def test_05_scores_a_served_student_and_its_base(tmp_path, student):
-    run("05_benchmarks_and_ablations", tmp_path, questions=4, **student)
+    run("05_evaluation", tmp_path, questions=4, **student)
     results = pd.read_csv(tmp_path / "results.csv").set_index(["system", "family"])
     assert results.n["act2see", "all"] == results.n["base", "all"] == 4
     assert "greedy, served" in results.protocol["act2see", "all"]
