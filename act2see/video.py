@@ -93,15 +93,14 @@ def read_frames(
     video = probe(path)
     indices = nearest_frames(video.times_s, times_s, video.duration_s)
     size = _shrunk(video, max_side_px)
-    unique = np.unique(indices).tolist()
-    pictures = {i: _KEPT[video, size, i] for i in unique if (video, size, i) in _KEPT}
-    rest = np.array([i for i in unique if i not in pictures], int)
+    every = set(indices.tolist())
+    pictures = {i: _KEPT[video, size, i] for i in every if (video, size, i) in _KEPT}
+    rest = np.array(sorted(every - {*pictures}), int)
     if rest.size:
         # Of large pictures decord takes a third to the whole of PyAV's time, of small ones 1.6
         # times; and there is none for macOS arm64 and Linux aarch64 (`tests.perf.reading`).
         suits = video.exact and video.width * video.height >= LARGE and find_spec("decord")
-        decoded = suits and _by_decord(video, rest, size)
-        decoded = decoded or _by_pyav(video, rest, size)
+        decoded = (suits and _by_decord(video, rest, size)) or _by_pyav(video, rest, size)
         _KEPT.update({(video, size, i): picture for i, picture in decoded.items()})
         pictures |= decoded
     return [pictures[i] for i in indices.tolist()], video.times_s[indices]
@@ -286,10 +285,9 @@ def _reader(video: Video, size: tuple[int, int]):
 
     if (video, size) not in _READERS:
         decord.logging.set_level(decord.logging.QUIET)
-        whole = size == (video.width, video.height)
-        resize = {} if whole else {"width": size[0], "height": size[1]}
         # Without `fault_tol` decord repairs a damaged frame with a neighbour and does not say so.
-        how = {"num_threads": THREADS, "fault_tol": 1e-9, **resize}
+        how = {"num_threads": THREADS, "fault_tol": 1e-9}
+        how |= {} if size == (video.width, video.height) else {"width": size[0], "height": size[1]}
         _READERS[video, size] = (video, decord.VideoReader(video.path, **how))
     return _READERS[video, size][1]
 

@@ -209,7 +209,7 @@ LAYERS = (
     ("policies", "profiles", "distillation", "finetune", "evaluation", "cluster"),
     ("turns", "export", "face", "gpu_memory", "pocket.key_frames", "pocket.environment"),
     ("pocket.grid", "teachers", "reinforce"),
-    ("ablations", "pocket.making", "__main__"),
+    ("ablations", "pocket.making", "pocket.trial_tables", "__main__"),
     ("pocket.trials",),
 )
 

@@ -17,17 +17,16 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 
-from act2see import statistics
 from act2see.ablations import diary, keep_to, settle
 from act2see.faithfulness import swapped
 from act2see.finetune import finetune
 from act2see.interleave import Budget, collect, open_trace
+from act2see.pocket import trial_tables
 from act2see.pocket.observations import RIGHT, observed, reasoned, with_chain
 from act2see.pocket.oracle import OraclePolicy
-from act2see.pocket.questions import FOUNDATION, pocket_questions
+from act2see.pocket.questions import pocket_questions
 from act2see.policies.last_evidence import LastEvidence
 from act2see.policies.qwen import QwenPolicy
 from act2see.profiles import POCKET
@@ -41,8 +40,6 @@ from act2see.tools.tool import Tool
 from act2see.trace import Question, Trace
 
 SEED = 1700  # of the questions; a run's own seed decides what is drawn in training and sampling
-COLUMNS = ["family", "n", "accuracy", "low", "high", "calls_per_question", "valid_call_rate"]
-CURVE = ["reward", "right", "calls", "callers", "valid_calls", "tokens", "entropy"]
 # What the command line may change: its default and what it counts.
 NUMBERS = {
     "seeds": (3, "of every arm"),
@@ -183,6 +180,10 @@ class Trials:
         with merged(model):
             return collect(file, questions, policy, tools, arm.way.budgets[-1])
 
+    def log(self, arm: Arm, seed: int) -> list[dict]:
+        """What an arm's reinforcement wrote about its steps."""
+        return json.loads((self.student(arm, seed) / "log.json").read_text())
+
     def run(self, arm: Arm, seed: int) -> str:
         """Reinforce an arm where it has a reward, and ask it."""
         settle()
@@ -209,79 +210,6 @@ def reward(arm: Arm, questions: Sequence[Question]) -> Reward:
 def runs(arm: Arm, seeds: int) -> range:
     """The seeds that an arm is run with: of a start that ships there is one student."""
     return range(1 if arm.start in ("base", "shipped") and not arm.reward else seeds)
-
-
-def results(trials: Trials, arms: Sequence[Arm], seeds: int) -> pd.DataFrame:
-    """A row an arm, seed and family, one of all that need a look, and one with the moment of
-    evidence swapped, each also over all seeds; then the paired gains of reinforcement."""
-    answers = {(arm, seed): trials.answer(arm, seed) for arm in arms for seed in runs(arm, seeds)}
-    swaps = {pair: trials.answer(*pair, "time") for pair in answers if pair[0].way.tools}
-    parts = []
-    for arm in arms:
-        for seed in (*runs(arm, seeds), "all"):
-            traces = chosen(answers, arm, seed)
-            rows = [statistics.summary(arm.name, traces, FOUNDATION), looks(arm.name, traces)]
-            if arm.way.tools:
-                rows.append(looks(arm.name, chosen(swaps, arm, seed), "another time shown"))
-            parts += [table.assign(seed=seed) for table in rows]
-    whole = pd.concat(parts)[["system", "seed", *COLUMNS]]
-    return pd.concat([whole, gains(answers, arms)]).round(4)
-
-
-def chosen(answers: dict, arm: Arm, seed: int | str) -> list[Trace]:
-    """An arm's answers of one seed, or of "all"."""
-    pairs = [pair for pair in answers if pair[0] is arm and seed in (pair[1], "all")]
-    return [numbered(trace, pair[1]) for pair in pairs for trace in answers[pair]]
-
-
-def looks(name: str, traces: Sequence[Trace], family: str = "need a look") -> pd.DataFrame:
-    """One row over the families that need a look."""
-    return statistics.summary(name, traces, FOUNDATION[1:]).tail(1).assign(family=family)
-
-
-def gains(answers: dict, arms: Sequence[Arm]) -> pd.DataFrame:
-    """What reinforcement changed, over all seeds: `accuracy` is the gain over the arm's start,
-    paired, and `calls_per_question` how many more there are."""
-    starts = {arm.start: arm for arm in arms if not arm.reward}
-    rows = []
-    for arm in (arm for arm in arms if arm.reward and arm.start in starts):
-        before = []
-        for seed in (seed for one, seed in answers if one is arm):
-            # One start for all seeds is compared with each.
-            pair = starts[arm.start], seed
-            traces = answers[pair if pair in answers else (pair[0], 0)]
-            before += [numbered(trace, seed) for trace in traces]
-        after = chosen(answers, arm, "all")
-        for family in (*FOUNDATION, "need a look"):
-            members = FOUNDATION[1:] if family == "need a look" else (family,)
-            row = statistics.compare(before, after, members)
-            more = calls(after, members) - calls(before, members)
-            names = {"system": f"{arm.name}: gain", "seed": "all", "family": family}
-            rows.append(names | row | {"accuracy": row["gain"], "calls_per_question": more})
-    return pd.DataFrame(rows).reindex(columns=["system", "seed", *COLUMNS])
-
-
-def calls(traces: Sequence[Trace], families: Sequence[str]) -> float:
-    """Calls per question of these families."""
-    counts = [len(trace.calls()) for trace in traces if trace.question.family in families]
-    return sum(counts) / max(len(counts), 1)
-
-
-def numbered(trace: Trace, seed: int) -> Trace:
-    """The trace as the answer of one seed's run; its video stays, by which answers cluster."""
-    question = trace.question.model_copy(update={"id": f"{trace.question.id}-{seed}"})
-    return trace.model_copy(update={"question": question})
-
-
-def curves(trials: Trials, arms: Sequence[Arm], seeds: int) -> pd.DataFrame:
-    """A row an arm, seed and step of what its dialogues were like."""
-    rows = []
-    for arm in (arm for arm in arms if arm.reward):
-        for seed in range(seeds):
-            log = json.loads((trials.student(arm, seed) / "log.json").read_text())
-            steps = [entry for entry in log if "reward" in entry]
-            rows += [{"system": arm.name, "seed": seed} | entry for entry in steps]
-    return pd.DataFrame(rows, columns=["system", "seed", "step", *CURVE]).round(4)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -341,9 +269,12 @@ def run_all(
         ready += [pool.submit(trials.run, *pair) for pair in following]
     for job in as_completed(ready):
         note(job.result())
+    answers = {pair: trials.answer(*pair) for pair in jobs}
+    swaps = {pair: trials.answer(*pair, "time") for pair in jobs if pair[0].way.tools}
+    logs = {pair: trials.log(*pair) for pair in jobs if pair[0].reward}
     for name, table in (
-        ("reinforcement.csv", results(trials, arms, seeds)),
-        ("reinforcement_curves.csv", curves(trials, arms, seeds)),
+        ("reinforcement.csv", trial_tables.results(answers, swaps)),
+        ("reinforcement_curves.csv", trial_tables.curves(logs)),
     ):
         write_text(trials.folder / name, table.to_csv(index=False))
     note("tables")

@@ -1,15 +1,13 @@
-import json
-
 import pandas as pd
 import pytest
 
-from act2see.pocket import trials
 from act2see.pocket.questions import FOUNDATION
-from act2see.pocket.trials import ARMS, Arm, Trials, chosen, curves, gains, reward, runs
+from act2see.pocket.trial_tables import CURVE, chosen, curves, gains
+from act2see.pocket.trials import ARMS, Arm, Trials, reward, runs
 from act2see.rewards import LookReward, framemind, naive
 from act2see.trace import LETTERS, Step
 
-FACTS = dict.fromkeys(trials.CURVE, 0.5)
+FACTS = dict.fromkeys(CURVE, 0.5)
 
 
 @pytest.fixture
@@ -56,7 +54,7 @@ def test_a_gain_is_paired_over_all_seeds_by_family(traces):
         for arm in (before, after)
         for seed in range(2)
     }
-    table = gains(answers, [before, after]).set_index("family")
+    table = gains(answers).set_index("family")
     assert table.loc["static", "accuracy"] == 0
     assert table.loc["need a look", "accuracy"] == 1
     assert table.loc["moment", "n"] == 2 * sum(t.question.family == "moment" for t in asked)
@@ -70,21 +68,20 @@ def test_one_start_is_compared_with_every_seed_and_counts_once_among_the_results
     asked = [t for t in traces if t.question.family == "moment"]
     answers = {(before, 0): [answered(t, False) for t in asked]}
     answers |= {(after, seed): [answered(t, seed > 0) for t in asked] for seed in range(3)}
-    table = gains(answers, [before, after]).set_index("family")
+    table = gains(answers).set_index("family")
     assert table.loc["moment", "accuracy"] == pytest.approx(2 / 3)
     assert table.loc["moment", "n"] == 3 * len(asked)
     assert len(chosen(answers, before, "all")) == len(asked)
     assert len({t.question.id for t in chosen(answers, after, "all")}) == 3 * len(asked)
 
 
-def test_curves_are_those_of_the_logs(study):
+def test_curves_are_those_of_the_logs():
     arm = Arm("SFT, then RL", "half", "naive")
-    for seed in range(2):
-        folder = study.student(arm, seed)
-        folder.mkdir(parents=True)
-        log = [FACTS | {"step": 0, "reward": seed}, {"loss": 1.0}, FACTS | {"step": 1}]
-        (folder / "log.json").write_text(json.dumps(log))
-    table = curves(study, [arm, Arm("SFT", "half")], 2)
-    assert list(table.columns) == ["system", "seed", "step", *trials.CURVE]
+    logs = {
+        (arm, seed): [FACTS | {"step": 0, "reward": seed}, {"loss": 1.0}, FACTS | {"step": 1}]
+        for seed in range(2)
+    }
+    table = curves(logs)
+    assert list(table.columns) == ["system", "seed", "step", *CURVE]
     assert list(table.reward) == [0, 0.5, 1, 0.5]
     assert isinstance(table, pd.DataFrame) and set(table.system) == {"SFT, then RL"}
