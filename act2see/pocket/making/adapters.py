@@ -1,8 +1,8 @@
 """Makes the adapter that ships: `python -m act2see.pocket.making.adapters PROFILE FOLDER`.
 
-What notebooks 01 to 03 do with their defaults, in one go: the oracle answers questions of the split
-`train`, the filter keeps what reasons like a person, and an adapter is trained on most of it. Works
-on the profiles `pocket` and `imagine`; does not know those whose models lie elsewhere. Our choice.
+What notebooks 01 to 03 do, in one go: the oracle answers questions of the split `train`, the filter
+keeps what reasons like a person, and an adapter is trained on most of it. Works on the profiles
+`pocket` and `imagine`; does not know those whose models lie elsewhere. Our choice.
 """
 
 import shutil
@@ -19,6 +19,7 @@ from act2see.teachers import load_teacher
 
 HELD_OUT = 40  # traces that the loss is watched on
 MISTAKES = 0.08  # rate of each of the oracle's
+QUESTIONS = {"pocket": 1800, "imagine": 2500}  # asked of it
 FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 
@@ -27,7 +28,7 @@ def make(profile: str, folder: str, seed: int) -> Path:
     out = Path(folder)
     settings = equip(load_profile(profile))
     families = settings.families or FOUNDATION
-    questions = pocket_questions("train", seed, settings.questions, out / "clips", families)
+    questions = pocket_questions("train", seed, QUESTIONS[profile], out / "clips", families)
     teacher = load_teacher("oracle", seed=seed, mistakes=MISTAKES)
     traces = collect(out / "traces.jsonl", questions, teacher, settings.tools, settings.budget)
     kept = keep(similarity(traces, load_embedder(settings.embedder)))
