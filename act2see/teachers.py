@@ -24,6 +24,7 @@ def load_teacher(
     base_url: str = "",
     seed: int = 0,
     mistakes: float = 0.0,
+    slips: float = 0.0,
     allow_model: str = "",
     human_reasoning: bool = False,
     batch: str = "",
@@ -32,10 +33,10 @@ def load_teacher(
     """The teacher of this name: `oracle`, a Gemini model, or one of an OpenAI-compatible server.
 
     base_url: of the server, "" for the maker's own; with one, any model is asked in OpenAI's way.
-    seed, mistakes: of the oracle. allow_model, human_reasoning, batch: of `Teacher`. account: of
-    `Account`, `budget_usd` 0 for no limit, and prices of 0 for those of `PRICES`. Raises ValueError
-    where a key is needed and neither environment nor Colab's store has one, and for an oracle that
-    is to be told something.
+    seed, mistakes, slips: of the oracle. allow_model, human_reasoning, batch: of `Teacher`.
+    account: of `Account`, `budget_usd` 0 for no limit, and prices of 0 for those of `PRICES`.
+    Raises ValueError where a key is needed and neither environment nor Colab's store has one, and
+    for an oracle that is to be told something.
     """
     if name == "oracle":
         if human_reasoning:
@@ -45,7 +46,9 @@ def load_teacher(
         from act2see.pocket.oracle import MISTAKES, OraclePolicy
 
         label = f"oracle, seed {seed}, mistakes {mistakes:g}"
-        return OraclePolicy(seed=seed, name=label, **dict.fromkeys(MISTAKES[1:], mistakes))
+        label += f", slips {slips:g}" if slips else ""
+        rates = dict.fromkeys(MISTAKES[1:], mistakes)
+        return OraclePolicy(seed=seed, name=label, slips=slips, **rates)
     from act2see.policies.teacher import Account
 
     listed = PRICES.get(name, (0.0, 0.0)) if not base_url else (0.0, 0.0)

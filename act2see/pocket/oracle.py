@@ -18,7 +18,8 @@ __all__ = ["MISTAKES", "OraclePolicy", "mistake"]
 class OraclePolicy:
     """The scripted teacher. Rates are chances per question; what remains is done right.
 
-    searches: the most frames that it asks for by a text before it answers.
+    searches: the most frames that it asks for by a text before it answers. slips: the chance that
+    its first call for a window has a wrong form; it is refused, and the next one is right.
     """
 
     seed: int = 0
@@ -28,6 +29,7 @@ class OraclePolicy:
     wander: float = 0.08
     name: str = "oracle"
     searches: int = 1
+    slips: float = 0.0
 
     def reply(self, traces: list[Trace]) -> list[Reply]:
         """The next turn of every trace."""

@@ -5,6 +5,8 @@ text names neither a moment nor which of two events came first. Where no frame s
 the teacher guesses. Does not know what scores the frames. Our choice.
 """
 
+from dataclasses import replace
+
 from act2see.pocket import language
 from act2see.pocket.turn import Rates, Turn
 from act2see.trace import Reply, Step, Trace
@@ -19,7 +21,8 @@ class SearchTurn(Turn):
     generates = "generate"
 
     def __init__(self, trace: Trace, policy: Rates, searches: int):
-        super().__init__(trace, policy)
+        # The wrong forms of a call are those of windows.
+        super().__init__(trace, replace(policy, slips=0.0))
         self.searches = searches
 
     def _look_first(self) -> Reply:

@@ -5,6 +5,7 @@ Does not know the answer but for what the frames in the trace show; their facts 
 simulation. Rates and grammar are our choice.
 """
 
+import json
 from typing import Protocol
 
 import numpy as np
@@ -17,12 +18,25 @@ from act2see.trace import LETTERS, Frame, Reply, Step, Trace
 MISTAKES = ("none", "wrong_window", "misread", "jump", "wander")
 NEXT_PLACE = {"top": "left", "left": "right", "right": "bottom", "bottom": "top"}
 SCANS = 4  # windows looked through for someone whose time is not known
+# Calls that are refused: a tool and its arguments, as JSON or cut off.
+SLIPS = (
+    'zoom_in {{"start_s": {start}, "end_s": {end}}}',
+    '{tool} {{"start_s": {end}, "end_s": {start}}}',
+    '{tool} {{"start_s": -{end}, "end_s": {end}}}',
+    '{tool} {{"start_s": {start}}}',
+    '{tool} {{"start_s": "noon", "end_s": {end}}}',
+    '{tool} {{"start_s": {start}, ',
+)
 
 
 class Rates(Protocol):
-    """How often a teacher errs in which way, as chances per question, and the seed of its luck."""
+    """How often a teacher errs in which way, as chances per question, and the seed of its luck.
+
+    slips: chance that its first call has a form that is refused; the next one is right.
+    """
 
     seed: int
+    slips: float
     wrong_window: float
     misread: float
     jump: float
@@ -52,7 +66,12 @@ class Turn:
         # One shift for all: two colours are never taken for the same one.
         shift = int(rng.integers(1, 6))
         self.misread = {c: COLOURS[i - shift] for i, c in enumerate(COLOURS)} | {"white": "white"}
-        self.number = sum(s.kind == "think" for s in trace.steps)
+        offered = self.retrieves in trace.tool_names()
+        self.slip = SLIPS[int(rng.integers(len(SLIPS)))] * offered * (rng.random() < policy.slips)
+        # A turn whose call was refused did not happen: it is taken again.
+        thoughts = sum(s.kind == "think" for s in trace.steps)
+        self.slipping = bool(self.slip) and not thoughts
+        self.number = thoughts - bool(self.slip and thoughts)
         self.edit = Edit(**truth["edit"]) if "edit" in truth else None
         # In a hypothetical there is no window to miss: another change is imagined.
         if self.edit and self.mistake == "wrong_window":
@@ -60,6 +79,8 @@ class Turn:
 
     def reply(self) -> Reply:
         """Think about what the last frames show, then call for more or answer."""
+        if self.slipping:
+            return self._slip()
         looking = self._look_again if self.number else self._look_first
         own = {"static": self._static, "counterfactual": self._imagine, "described": self._scan}
         reply = own.get(self.question.family, looking)()
@@ -70,6 +91,17 @@ class Turn:
             )
             reply.thinking = f"{more} {reply.thinking}"
         return reply
+
+    def _slip(self) -> Reply:
+        """A call that will be refused, in one of several wrong forms."""
+        start_s, end_s = self.windows[0] if self.windows else (2.0, 4.0)
+        raw = self.slip.format(tool=self.retrieves, start=start_s, end=end_s)
+        name, _, arguments = raw.partition(" ")
+        try:
+            call = Step(kind="call", tool=name, arguments=json.loads(arguments))
+        except ValueError:
+            call = Step(kind="call", text=f'{{"name": "{name}", "arguments": {arguments}')
+        return Reply(language.look(start_s, end_s) if self.chance[3] < 0.5 else "", [call])
 
     def _static(self) -> Reply:
         """The shape of the question is in every frame: note how it looks and answer."""
@@ -124,7 +156,7 @@ class Turn:
             guesses = self.chance[1] < 0.5
             return self.conclude(thinking) if guesses else self._call(unseen, *self.windows[0])
         answer = self.revealed()
-        starts = [call.arguments["start_s"] for call in self.trace.calls()]
+        starts = [call.arguments["start_s"] for call in self._calls()]
         if self.kind == "white" and answer == "neither" and self.windows[1][0] not in starts:
             return self._call(unseen, *self.windows[1])
         # A search narrows once: between the last known frame of the old wall and the first of the
@@ -152,9 +184,13 @@ class Turn:
         unseen = f"{thinking} {language.UNSEEN}".strip()
         return self._call(unseen, *times_s[gap : gap + 2])
 
+    def _calls(self) -> list[Step]:
+        """The calls, without one that was refused for its form."""
+        return self.trace.calls()[bool(self.slip) :]
+
     def _in_last_window(self) -> list[Frame]:
         """Known frames of the window called for last, its ends too, in time order."""
-        start_s, end_s = self.trace.calls()[-1].arguments.values()
+        start_s, end_s = self._calls()[-1].arguments.values()
         known = sorted(self.trace.frames(), key=lambda f: f.time_s)
         # The ends stand in the call with one decimal, so a frame at an end may lie just outside.
         return [f for f in known if start_s - 0.06 < f.time_s < end_s + 0.06]

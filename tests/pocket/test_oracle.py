@@ -46,6 +46,31 @@ def test_every_mistake_is_made_and_never_crashes(fifty, mistake):
     assert (len(wrong) == 0) if mistake == "wander" else wrong
 
 
+def test_a_call_in_a_wrong_form_is_refused_and_mended(fifty):
+    slipping = replace(FAULTLESS, slips=1.0)
+    right = {t.question.id: t for t in interleave(fifty, FAULTLESS, TOOLS, Budget())}
+    reasons = set()
+    for trace in interleave(fifty, slipping, TOOLS, Budget()):
+        assert trace.correct() and not trace.forced, trace.steps
+        assert trace.failed_calls() == 1
+        thought, call, refusal, *rest = trace.steps
+        assert (thought.kind, call.kind, refusal.kind) == ("think", "call", "evidence")
+        assert refusal.text and not refusal.frames
+        # From there on all is as if nothing had happened.
+        assert rest == right[trace.question.id].steps
+        reasons.add(refusal.text.split(":")[0])
+    assert len(reasons) >= 3
+    some = list(interleave(fifty, replace(FAULTLESS, slips=0.3), TOOLS, Budget()))
+    assert 5 <= sum(t.failed_calls() for t in some) <= 25
+
+
+def test_slips_change_nothing_else_that_is_drawn(fifty):
+    plain = list(interleave(fifty, OraclePolicy(), TOOLS, Budget()))
+    slipping = list(interleave(fifty, OraclePolicy(slips=1e-9), TOOLS, Budget()))
+    by_question = {t.question.id: t.steps for t in slipping}
+    assert all(by_question[t.question.id] == t.steps for t in plain)
+
+
 def test_the_same_seed_gives_byte_identical_traces(fifty, tmp_path):
     for name in ("a", "b"):
         write_traces(tmp_path / name / "t.jsonl", interleave(fifty, OraclePolicy(), TOOLS))
