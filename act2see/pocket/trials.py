@@ -76,7 +76,7 @@ CHAINS = Way((), (Budget(overview_frames=40),))
 class Arm:
     """A start (`base`, `half`, `shipped` or `chains`), a way, and a reward, "" for the start.
 
-    kl: weight of the distance from the start. share: of the steps.
+    kl: weight of the distance from the start.
     """
 
     name: str
@@ -84,7 +84,6 @@ class Arm:
     reward: str = ""
     way: Way = LOOKS
     kl: float = 0.01
-    share: float = 1.0
 
 
 ARMS = (
@@ -95,12 +94,11 @@ ARMS = (
     Arm("SFT, then RL, no KL", "half", "naive", kl=0.0),
     Arm("more SFT", "shipped"),
     Arm("more SFT, then RL", "shipped", "naive"),
-    # Half of the steps each, for the time that they take.
-    Arm("RL from the base", "base", "naive", share=0.5),
-    Arm("RL from the base, shaped", "base", "look", share=0.5),
-    Arm("FrameMind", "base", "framemind", MINDS, share=0.5),
+    Arm("RL from the base", "base", "naive"),
+    Arm("RL from the base, shaped", "base", "look"),
+    Arm("FrameMind", "base", "framemind", MINDS),
     Arm("ReWatch-R1, before RL", "chains", "", CHAINS),
-    Arm("ReWatch-R1", "chains", "chain", CHAINS, share=0.5),
+    Arm("ReWatch-R1", "chains", "chain", CHAINS),
 )
 
 
@@ -165,8 +163,7 @@ class Trials:
         task = Task(questions, way.tools, way.budgets, reward(arm, questions), way.forgets)
         # Colder than 1: the base has never read some words of its tools' names, and as their rows
         # of its head are small, they are seldom drawn, however long one trains.
-        steps = max(1, round(arm.share * self.steps))
-        groups = Groups(questions=8, size=8, steps=steps, temperature=0.3, kl=arm.kl)
+        groups = Groups(questions=8, size=8, steps=self.steps, temperature=0.3, kl=arm.kl)
         recipe = replace(POCKET.recipe, learning_rate=3e-4, seed=seed)
         folder = self.student(arm, seed)
         adapter = self.start(arm, seed)
