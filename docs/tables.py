@@ -148,6 +148,39 @@ def cells() -> str:
     return rows(["what differs", "cell", "n", "right (95 % interval)"], body)
 
 
+def trials() -> pd.DataFrame:
+    """The committed table of reinforcement's trials, all seeds pooled."""
+    table = pd.read_csv(ROOT / "data/pocket/reinforcement.csv", dtype={"seed": str})
+    return table[table.seed == "all"].set_index(["system", "family"])
+
+
+def reinforcement() -> str:
+    """An arm a row: right answers, calls, and right answers with the evidence swapped."""
+    table = trials()
+    body = []
+    for name in dict.fromkeys(name for name, _ in table.index if not name.endswith(": gain")):
+        looked = table.loc[name, "need a look"]
+        other = (name, "another time shown")
+        swapped = f"{100 * table.accuracy[other]:.1f} %" if other in table.index else ""
+        body.append([name, interval(looked), f"{looked.calls_per_question:.2f}", swapped])
+    counts = sorted({int(table.n[key]) for key in table.index if key[1] == "need a look"})
+    head = f"right where a look is needed, n = {' or '.join(map(str, counts))}"
+    return rows(["arm", head, "calls a question", "evidence of another time"], body)
+
+
+def reinforcement_gains() -> str:
+    """What reinforcement changed over an arm's start, paired by question, by family."""
+    table = trials()
+    table = table[table.index.get_level_values("system").str.endswith(": gain")]
+    body = []
+    for (name, family), row in table.iterrows():
+        points = f"{100 * row.accuracy:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+        more = f"{row.calls_per_question:+.2f}"
+        body.append([name.removesuffix(": gain"), family, str(int(row.n)), points, more])
+    head = ["arm", "questions", "n", "points (95 % interval)", "more calls a question"]
+    return rows(head, body)
+
+
 def gpu() -> dict[str, pd.DataFrame]:
     """By GPU, the committed measurements on it: ours and the reference by case, the newest each."""
     table = pd.read_csv(ROOT / "data/gpu.csv").drop_duplicates(["device", "case"], keep="last")
