@@ -174,7 +174,9 @@ def reinforcement_gains() -> str:
     table = table[table.index.get_level_values("system").str.endswith(": gain")]
     body = []
     for (name, family), row in table.iterrows():
-        points = f"{100 * row.accuracy:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+        points = f"{100 * row.accuracy:+.1f}"
+        # Where no answer changed there is no interval.
+        points += "" if pd.isna(row.low) else f" ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
         more = f"{row.calls_per_question:+.2f}"
         body.append([name.removesuffix(": gain"), family, str(int(row.n)), points, more])
     head = ["arm", "questions", "n", "points (95 % interval)", "more calls a question"]
