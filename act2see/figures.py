@@ -49,8 +49,9 @@ def accuracy_by_family(
     label = f"chance, {100 * chance:.0f} %"
     axes.axhline(100 * chance, color="black", linewidth=1, linestyle=DASHED, label=label)
     # More than six in a row would run off the picture.
-    rows = 1 + len(systems) // 6
-    figure.legend(loc="outside lower center", ncols=-(-(len(systems) + 1) // rows), **LEGEND)
+    figure.legend(
+        loc="outside lower center", ncols=len(systems) + 1 if len(systems) < 6 else 4, **LEGEND
+    )
     return figure
 
 
@@ -240,11 +241,12 @@ def learning_curves(table: DataFrame, systems: Sequence[str], world: str) -> Fig
             lines = scale * runs.pivot(index="step", columns="seed", values=column)
             axes.plot(lines, color=colour, linewidth=0.7, alpha=0.5)
             axes.plot(lines.mean(axis=1), color=colour, linewidth=2.2, label=drawn(name))
-    for axes, column in zip(panels, columns, strict=True):
-        axes.set_ylim(0, None if column == "tokens" else 103)
+    for axes, top in zip(panels, (103, 103, None), strict=True):
+        axes.set_ylim(0, top)
     figure.suptitle(drawn(f"Reinforcement, {world}"), fontsize=12)
-    lines, names = panels[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=4, **LEGEND)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, **LEGEND
+    )
     return figure
 
 
