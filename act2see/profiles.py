@@ -73,8 +73,6 @@ POCKET = Profile(
     budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
     tools=(RetrieveFrames(frames_per_call=5, rate_hz=2.0),),
     recipe=Recipe(rank=16, learning_rate=1e-3, epochs=2, batch_size=4),
-    # Two thirds of what the shipped adapter learnt from, so that a first run takes minutes.
-    questions=1200,
 )
 IMAGINE = replace(
     POCKET,
