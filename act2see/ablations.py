@@ -109,7 +109,7 @@ class Study:
         questions = self.tests(cell)
         profile = cell.profile()
         adapter = self.student(cell) / "adapter" if cell.reference else ""
-        model = load_student(IMAGINE.student, adapter)
+        model = load_student(IMAGINE.student, adapter, unpack=True)
         policy = QwenPolicy(model, load_processor(IMAGINE.student), "student")
         tools = equip(profile).tools
         if cell.evidence in SWAPS:

@@ -1,8 +1,8 @@
 """Checkpoints that are whole: sealed once all of their files are written, and found by their seal.
 
-Works on folders of a training. Knows nothing of models. Trainers write a checkpoint file by file;
-one that a kill or a full disk cut short has no seal, and one that was changed since does not fit
-its own. Our choice.
+Works on folders of a training, and writes its adapter there. Knows nothing of data. Trainers write
+a checkpoint file by file; one that a kill or a full disk cut short has no seal, and one that was
+changed since does not fit its own. Our choice.
 """
 
 import hashlib
@@ -17,10 +17,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import Trainer
 
-from act2see.files import write_text
+from act2see.files import saving, write_text
+from act2see.student import unwrapped
 
 SEAL = "whole.json"
 RUN = "run.json"  # of a folder: which training it is of
@@ -153,3 +155,26 @@ def steady(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if "train_loss" in row:
             row["train_loss"] = total / max(step, 1)
     return rows
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter whole or not at all. It names its base's folder, not where that lies."""
+    base = unwrapped(model)
+    name = base.name_or_path
+    if Path(name).is_dir():
+        name = Path(name).resolve().name
+    # The model card takes it from the first two, the adapter's config from the third.
+    base.name_or_path = base.config.name_or_path = name
+    model.active_peft_config.base_model_name_or_path = name
+    # Left to itself, peft looks on the hub for a base of that name.
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with saving(folder, "the last checkpoint"):
+        try:
+            model.save_pretrained(partial, save_embedding_layers=False)
+            # A form that nobody has filled in: `export` writes a card.
+            (partial / "README.md").unlink(missing_ok=True)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)

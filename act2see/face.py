@@ -109,4 +109,6 @@ def load_policy(
         return ServedPolicy(served, url, processor, name, tuned=bool(adapter), **speech)
     from act2see.policies.qwen import QwenPolicy
 
-    return QwenPolicy(load_student(settings.student, adapter), processor, name, **speech)
+    return QwenPolicy(
+        load_student(settings.student, adapter, unpack=True), processor, name, **speech
+    )

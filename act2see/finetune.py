@@ -27,11 +27,11 @@ from safetensors import SafetensorError, safe_open
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, TrainingArguments
 
-from act2see.checkpoints import RUN, go_on, read_json, run_of, steady
+from act2see.checkpoints import RUN, go_on, read_json, run_of, save_adapter, steady
 from act2see.distributed import SharedTrainer, join
 from act2see.encoding import Encoding, alike, encode, hidden_states, positions, see
 from act2see.features import see_once
-from act2see.files import alone, saving, write_text
+from act2see.files import alone, write_text
 from act2see.plain import printable
 from act2see.progress import Progress
 from act2see.recipe import Recipe
@@ -41,6 +41,7 @@ from act2see.student import (
     fingerprint,
     load_processor,
     load_student,
+    multiplies_bf16,
     unwrapped,
 )
 from act2see.trace import Trace
@@ -89,10 +90,15 @@ def example(encoding: Encoding, features: list, model: PreTrainedModel) -> dict:
 
 
 def collate(
-    examples: list[dict], pad_token_id: int, fed_tokens: int, process: int = 0, processes: int = 1
+    examples: list[dict],
+    pad_token_id: int,
+    fed_tokens: int,
+    process: int = 0,
+    processes: int = 1,
+    workers: int = 1,
 ) -> list[dict]:
-    """A process's share of a step's traces, in parts of about one length, none over `fed_tokens`
-    but for a single trace.
+    """A process's share of a step's traces, in parts of about one length, the longest first, none
+    over `fed_tokens`, or over what each of `workers` has to do, but for a single trace.
 
     The gradients of all add up to those of the whole, so that the traces of a step can be any.
     """
@@ -100,8 +106,12 @@ def collate(
     # Every part divides by the tokens of the whole step: a mean of means would favour short ones.
     total = sum(label != -100 for e in examples for label in e["labels"][1:])
     share = ordered[process::processes]
-    ranges = alike([len(e["input_ids"]) for e in share], fed_tokens)
-    return [pad(share[first:last], pad_token_id) | {"of": total} for first, last in ranges]
+    lengths = [len(e["input_ids"]) for e in share]
+    # Twice as many parts as workers, or more: who is done takes another one.
+    most = sum(lengths) // (2 * workers) if workers > 1 else fed_tokens
+    ranges = alike(lengths, min(fed_tokens, most))
+    parts = [pad(share[first:last], pad_token_id) | {"of": total} for first, last in ranges]
+    return parts[::-1]
 
 
 def pad(examples: list[dict], pad_token_id: int) -> dict:
@@ -154,7 +164,7 @@ class TraceTrainer(SharedTrainer):
 
     def compute_loss_context_manager(self) -> torch.autocast:
         """Matrices in bfloat16 where a processor is fast at it."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16())
+        return torch.autocast("cpu", torch.bfloat16, multiplies_bf16(), cache_enabled=False)
 
     def prediction_step(
         self,
@@ -197,7 +207,7 @@ def finetune(
     state.wait_for_everyone()
     if done := finished(folder):
         return done
-    model = adapted(load_student(checkpoint, four_bit=four_bit), recipe)
+    model = adapted(load_student(checkpoint, four_bit=four_bit, unpack=True), recipe)
     before_gb = peak_memory_gb()
     start = time.time()
     encodings = [encode(trace, processor, system=system) for trace in [*traces, *held_out]]
@@ -206,17 +216,19 @@ def finetune(
     pairs = zip(encodings, features, strict=True)
     examples = [example(*pair, base) for pair in pairs]
     training = examples[: len(traces)]
+    # A GPU computes one part after another.
+    workers = 1 if torch.cuda.is_available() else min(torch.get_num_threads(), recipe.batch_size)
+    limits = {"fed_tokens": recipe.fed_tokens, "workers": workers}
     trainer = TraceTrainer(
         model=model,
         args=arguments(folder, recipe, bool(held_out)),
         train_dataset=training,
         eval_dataset=examples[len(traces) :] or None,
-        data_collator=partial(
-            collate, pad_token_id=processor.tokenizer.pad_token_id, fed_tokens=recipe.fed_tokens
-        ),
+        data_collator=partial(collate, pad_token_id=processor.tokenizer.pad_token_id, **limits),
         callbacks=[Progress()] if state.is_main_process else [],
     )
     trainer.processor = processor
+    trainer.workers = workers
     go_on(trainer)
     numbers = {
         "before_gb": before_gb,
@@ -313,29 +325,6 @@ def adapted(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
     return get_peft_model(model, lora)
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter whole or not at all. It names its base's folder, not where that lies."""
-    base = unwrapped(model)
-    name = base.name_or_path
-    if Path(name).is_dir():
-        name = Path(name).resolve().name
-    # The model card takes it from the first two, the adapter's config from the third.
-    base.name_or_path = base.config.name_or_path = name
-    model.active_peft_config.base_model_name_or_path = name
-    # Left to itself, peft looks on the hub for a base of that name.
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with saving(folder, "the last checkpoint"):
-        try:
-            model.save_pretrained(partial, save_embedding_layers=False)
-            # A form that nobody has filled in: `export` writes a card.
-            (partial / "README.md").unlink(missing_ok=True)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-
-
 def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments:
     """The Trainer's settings for a recipe."""
     return TrainingArguments(
@@ -357,15 +346,6 @@ def arguments(folder: Path, recipe: Recipe, evaluate: bool) -> TrainingArguments
         seed=recipe.seed,
         use_cpu=not torch.cuda.is_available(),  # where the student is, and processes meet
     )
-
-
-def multiplies_bf16() -> bool:
-    """Whether this is a processor that multiplies bfloat16: half the time of float32.
-
-    A GPU computes in what the student was loaded in.
-    """
-    able = torch.cpu.get_capabilities()
-    return not torch.cuda.is_available() and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def peak_memory_gb() -> float:

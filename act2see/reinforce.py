@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from act2see.checkpoints import go_on
+from act2see.checkpoints import go_on, save_adapter
 from act2see.encoding import alike
 from act2see.features import see_once
 from act2see.files import alone
@@ -34,7 +34,6 @@ from act2see.finetune import (
     peak_memory_gb,
     prepare_folder,
     read_outcome,
-    save_adapter,
 )
 from act2see.interleave import Budget, interleave
 from act2see.policies.last_evidence import LastEvidence

@@ -21,7 +21,7 @@ def accuracy(trace: Trace) -> float:
 
 def form(trace: Trace) -> float:
     """1 for a dialogue whose every turn can be read and which ends by itself, else 0."""
-    return float(trace.well_formed())
+    return float(trace.well_formed() and all(call.tool for call in trace.calls()))
 
 
 def valid_calls(trace: Trace) -> int:

@@ -219,15 +219,14 @@ class Trace(BaseModel):
         """Whether a student may learn the form from it: the paper's format check, in our words.
 
         Thoughts and calls by turns, and in the end one answer, which names an option. Every call is
-        readable and answered by evidence, which may be a text that says what was wrong with it.
-        Nothing was cut off, forced or failed.
+        answered by evidence, or refused by a text that says what is wrong with it: it is read, and
+        not learnt. Nothing was cut off, forced or failed.
         """
         kinds = "".join(step.kind[0] for step in self.steps)
         counts = [(len(calls), len(shown)) for calls, shown in re.findall("t(c+)(e+)", kinds)]
         whole = re.fullmatch("(tc+e+)*ta", kinds) and all(made == got for made, got in counts)
-        readable = all(call.tool for call in self.calls())
         ended = not (self.truncated or self.forced or self.failed)
-        return bool(whole and readable and ended and self.letter())
+        return bool(whole and ended and self.letter())
 
     def calls(self) -> list[Step]:
         """The calls made, in order, readable or not."""

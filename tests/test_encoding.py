@@ -22,7 +22,9 @@ from act2see.encoding import (
     see,
     tokenize,
 )
-from act2see.profiles import PROFILES
+from act2see.interleave import interleave
+from act2see.pocket.oracle import OraclePolicy
+from act2see.profiles import POCKET, PROFILES
 from act2see.store import digest
 from act2see.trace import Frame, Question, Trace
 
@@ -73,6 +75,20 @@ def test_exactly_what_the_assistant_says_is_trained(traces, processor):
                 call = f'{{"name": "{step.tool}", "arguments": {json.dumps(step.arguments)}}}'
                 wanted[-1] += f"<tool_call>\n{call}\n</tool_call>"
         assert said == wanted
+
+
+def test_a_refused_call_is_read_and_not_learnt(questions, processor):
+    """Or a student of traces with mended slips would learn to slip."""
+    slipping = OraclePolicy(slips=1.0)
+    for trace in interleave(questions[:8], slipping, POCKET.tools, POCKET.budget):
+        encoding = encode(trace, processor)
+        learnt = [label for label in encoding.labels if label != -100]
+        said = processor.tokenizer.decode(learnt)
+        refused, *others = trace.calls()
+        assert trace.failed_calls() == 1 and said.count("<tool_call>") == len(others)
+        read = processor.tokenizer.decode(encoding.ids)
+        assert json.dumps(refused.arguments)[1:-1] in read
+        assert said.endswith(f"{trace.answer()}<|im_end|>")
 
 
 def test_no_frame_carries_loss(traces, processor):

@@ -137,6 +137,20 @@ def test_activations_made_again_give_the_same_loss(traces, tmp_path):
     assert again.log[-1]["train_loss"] == pytest.approx(plain.log[-1]["train_loss"], abs=1e-4)
 
 
+def test_parts_side_by_side_learn_what_they_learn_one_by_one(traces, tmp_path, monkeypatch):
+    # bfloat16 rounds by which traces share a part.
+    monkeypatch.setattr("act2see.finetune.multiplies_bf16", lambda: False)
+    threads = torch.get_num_threads()
+    logs = []
+    for workers in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=workers: n)
+        logs.append(finetune(traces, traces[:2], BASE, tmp_path / str(workers), TINY).log)
+    torch.set_num_threads(threads)
+    for one, other in zip(*logs, strict=True):
+        for name in ("loss", "grad_norm", "eval_loss", "train_loss"):
+            assert other.get(name, 0) == pytest.approx(one.get(name, 0), rel=1e-4), name
+
+
 @pytest.mark.parametrize("fed_tokens", [1, 1500, 10**9])
 def test_parts_of_a_step_add_up_to_the_whole(traces, processor, fed_tokens):
     model = adapted(load_student(BASE, four_bit=False), TINY)

@@ -253,3 +253,18 @@ def test_a_merged_adapter_says_the_same_and_leaves_the_base_to_the_bit(four_bit)
     assert torch.allclose(apart, together, atol=1e-4)
     assert bool(changed) != four_bit
     assert all(torch.equal(w, names[n]) for n, w in model.named_parameters())
+
+
+def test_an_unpacked_student_says_the_same(monkeypatch):
+    ids = torch.arange(40)[None]
+    for adapter in ("", ADAPTER):
+        packed, unpacked = (load_student(BASE, adapter, unpack=u) for u in (False, True))
+        assert {w.dtype for w in unpacked.parameters()} == {torch.float32}
+        assert not any("lora" in name for name, _ in unpacked.named_parameters())
+        with torch.no_grad():
+            logits = [model(input_ids=ids).logits for model in (packed, unpacked)]
+        torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
+    # Where there is no room, it stays as it was stored.
+    monkeypatch.setattr(student, "UNPACKED_BYTES", 0)
+    weights = load_student(BASE, ADAPTER, unpack=True).parameters()
+    assert torch.uint8 in {w.dtype for w in weights}

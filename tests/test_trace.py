@@ -95,6 +95,7 @@ ANSWER = Step(kind="answer", text="Answer: B")
         [THINK, ANSWER],
         [THINK, CALL, SHOWN, THINK, ANSWER],
         [THINK, CALL, CALL, SHOWN, TOLD, THINK, CALL, SHOWN, THINK, ANSWER],
+        [THINK, Step(kind="call", text="{"), TOLD, THINK, ANSWER],
     ],
 )
 def test_a_trace_of_thoughts_calls_and_one_answer_is_well_formed(steps):
@@ -113,7 +114,6 @@ def test_a_trace_of_thoughts_calls_and_one_answer_is_well_formed(steps):
         ([THINK, CALL, THINK, ANSWER], {}),
         ([THINK, CALL, CALL, SHOWN, THINK, ANSWER], {}),
         ([THINK, CALL, SHOWN, ANSWER], {}),
-        ([THINK, Step(kind="call", text="{"), TOLD, THINK, ANSWER], {}),
         ([THINK, ANSWER], {"forced": True}),
         ([THINK, ANSWER], {"truncated": True}),
         ([THINK, ANSWER], {"failed": "refused"}),

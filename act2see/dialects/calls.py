@@ -115,7 +115,7 @@ class Calls:
         """The template's text in segments, and the pictures in order."""
         messages = self.messages(trace, written=True)
         text, pictures = _written(messages, trace, template, reply_next, system)
-        return segments(text), pictures
+        return _learnt(segments(text), messages), pictures
 
     def render_forced(
         self, trace: Trace, template: Callable[..., str], system: str = ""
@@ -173,6 +173,18 @@ def segments(text: str) -> list[Segment]:
     """
     parts = TURN.split(text)
     return [Segment(part, number % 2 == 1) for number, part in enumerate(parts) if part]
+
+
+def _learnt(parts: list[Segment], messages: list[dict[str, Any]]) -> list[Segment]:
+    """The segments, a turn whose call was refused not spoken: nobody is to learn such a call."""
+    refused = []
+    for message in messages:
+        if message["role"] == "assistant":
+            refused.append(False)
+        elif message["role"] == "tool":
+            refused[-1] |= all(part["type"] == "text" for part in message["content"])
+    turns = iter(refused)
+    return [Segment(p.text, p.spoken and not next(turns)) for p in parts]
 
 
 def read_call(raw: str) -> Step:

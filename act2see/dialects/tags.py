@@ -92,6 +92,8 @@ class Tags:
             if spoken:
                 segments.append(Segment(text, True))
                 continue
+            if not frames:  # nobody is to learn a call that was refused
+                segments[-1] = Segment(segments[-1].text, False)
             supplied = "".join(frame.label() + PICTURE for frame in frames) or text
             segments.append(Segment(f"<frame>{supplied}</frame>\n", False))
             pictures += [frame.image() for frame in frames]

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import pytest
 from PIL import Image
@@ -191,16 +192,16 @@ def dialogue(name: str) -> Trace:
 
 
 def by_hand(trace: Trace) -> list[tuple[str, bool]]:
-    """The dialogue in the grammar of Qwen3-VL-Thinking, and whether the assistant said it."""
+    """The dialogue in the grammar of Qwen3-VL-Thinking, and whether it is to be learnt."""
     asked = [{"role": "user", "content": f"<3.0 seconds>{templates.PICTURE}{question().prompt()}"}]
     spans = [(templates.thinking(asked, trace.tools, True), False)]
-    said, supplied = "", ""
+    said, supplied, refused = "", "", False
     for step in [*trace.steps, THOUGHT]:
         if step.kind in ("think", "call") and supplied:
             head = "\n<|im_start|>user"
-            spans += [(said + "<|im_end|>", True), (head + supplied + "<|im_end|>\n", False)]
+            spans += [(f"{said}<|im_end|>", not refused), (f"{head}{supplied}<|im_end|>\n", False)]
             spans.append(("<|im_start|>assistant\n<think>\n", False))
-            said, supplied = "", ""
+            said, supplied, refused = "", "", False
         if step.kind == "think":
             said = f"{step.text}\n</think>\n\n"
         elif step.kind == "answer":
@@ -213,6 +214,7 @@ def by_hand(trace: Trace) -> list[tuple[str, bool]]:
         else:
             text = step.text or f"<3.0 seconds>{templates.PICTURE}"
             supplied += f"\n<tool_response>\n{text}\n</tool_response>"
+            refused = refused or not step.frames
     return spans
 
 
@@ -237,12 +239,15 @@ def test_tokens_and_trained_ones_are_those_of_the_grammar_by_hand(processor, nam
 @pytest.mark.parametrize("name", DIALOGUES)
 def test_tokens_after_n_turns_begin_those_after_more(processor, name):
     whole = encode(dialogue(name), processor)
-    kinds = [step.kind for step in DIALOGUES[name]]
-    for count in (i for i, kind in enumerate(kinds) if kind == "think"):
-        shorter = dialogue(name).model_copy(update={"steps": DIALOGUES[name][:count]})
+    steps = DIALOGUES[name]
+    starts = [i for i, step in enumerate(steps) if step.kind == "think"]
+    for count, end in pairwise([*starts, len(steps)]):
+        shorter = dialogue(name).model_copy(update={"steps": steps[:count]})
         fed = encode(shorter, processor, reply_next=True)
         assert whole.ids[: len(fed.ids)] == fed.ids
-        assert whole.labels[len(fed.ids)] != -100  # the very next token is trained
+        # The very next token is trained, unless a call of this turn was refused.
+        refused = any(s.kind == "evidence" and not s.frames for s in steps[count:end])
+        assert (whole.labels[len(fed.ids)] == -100) == refused
 
 
 @pytest.mark.parametrize("name", DIALOGUES)

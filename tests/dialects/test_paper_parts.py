@@ -97,7 +97,7 @@ def test_turns_are_prefixes_and_every_frame_keeps_its_place(finished, student):
 
 
 def spans(trace: Trace) -> list[tuple[str, bool]]:
-    """The assistant's turn by hand: what was said, and what was supplied."""
+    """The assistant's turn by hand, and what is to be learnt: what was said and not refused."""
     found = []
     for step in trace.steps:
         if step.kind == "think":
@@ -109,6 +109,8 @@ def spans(trace: Trace) -> list[tuple[str, bool]]:
             found.append((f"\n{spaced(step.text)}", True))
         elif step.kind == "evidence":
             pictures = "".join(frame.label() + PICTURE for frame in step.frames)
+            if not pictures:
+                found[-1] = (found[-1][0], False)
             found.append((f"<frame>{pictures or step.text}</frame>\n", False))
         else:
             letter = step.text.removeprefix("Answer: ")
@@ -116,7 +118,7 @@ def spans(trace: Trace) -> list[tuple[str, bool]]:
     return [*found, ("<|im_end|>", True), ("\n", False)]
 
 
-def test_what_was_said_is_trained_and_nothing_else(finished, student):
+def test_what_was_said_and_not_refused_is_trained_and_nothing_else(finished, student):
     encode_text = student.processor.tokenizer.encode
     picture = student.processor.image_token_id
     for trace in finished[0]:

@@ -36,7 +36,7 @@ TIMES = 3
 def dialogues(folder: Path):
     """32 dialogues of the shipped student."""
     questions = pocket_questions("validation", 6, 32, folder)
-    model = load_student(POCKET.student, POCKET.adapter)
+    model = load_student(POCKET.student, POCKET.adapter, unpack=True)
     processor = load_processor(POCKET.student)
 
     def work():
@@ -56,7 +56,7 @@ def lessons(folder: Path, processor, count: int) -> list:
 def training(folder: Path):
     """Four steps of the pocket recipe."""
     processor = load_processor(POCKET.student)
-    model = adapted(load_student(POCKET.student), POCKET.recipe)
+    model = adapted(load_student(POCKET.student, unpack=True), POCKET.recipe)
     encodings = lessons(folder, processor, 4 * POCKET.recipe.batch_size)
     steps, trainer = epoch_of(model, processor, encodings, [[] for _ in encodings], folder)
 

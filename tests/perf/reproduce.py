@@ -40,7 +40,7 @@ def notebooks(folder: Path) -> None:
 def operators(folder: Path) -> None:
     """The share of a training step that each operator takes itself."""
     processor = load_processor(POCKET.student)
-    model = adapted(load_student(POCKET.student), POCKET.recipe)
+    model = adapted(load_student(POCKET.student, unpack=True), POCKET.recipe)
     encodings = lessons(folder, processor, 12 * POCKET.recipe.batch_size)
     steps, trainer = epoch_of(model, processor, encodings, [[] for _ in encodings], folder)
     for step in [*steps][:2]:

@@ -61,12 +61,15 @@ def epoch_of(model, processor, encodings, features, folder: Path):
     """An epoch's steps as `finetune` takes them, each a list of parts, and their trainer."""
     pairs = zip(encodings, features, strict=True)
     inner, recipe, pad = unwrapped(model), POCKET.recipe, processor.tokenizer.pad_token_id
+    workers = torch.get_num_threads()
     trainer = TraceTrainer(
         model=model,
         args=arguments(folder / "run", recipe, False),
         train_dataset=[example(e, seen, inner) for e, seen in pairs],
-        data_collator=lambda e: collate(e, pad, recipe.fed_tokens),
+        data_collator=lambda e: collate(e, pad, recipe.fed_tokens, workers=workers),
     )
+    trainer.processor = processor
+    trainer.workers = workers
     trainer.current_gradient_accumulation_steps = 1
     return trainer.get_train_dataloader(), trainer
 
