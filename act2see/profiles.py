@@ -43,6 +43,7 @@ class Profile:
     source: str = "pocket"  # of the questions to distil from, in `datasets.DATASETS`
     families: tuple[str, ...] = ()  # of the pocket world's questions; (): what real frames answer
     questions: int = 1800  # asked of the teacher
+    slips: float = 0.0  # rate of the oracle's calls in a wrong form, each then mended
     retries: int = 0  # of a question that it answered wrongly (paper: 2)
     benchmark: str = "pocket"  # of the questions to be scored on, in `datasets.DATASETS`
     reply_tokens: int = 512  # of a student's turn, thinking included

@@ -19,7 +19,6 @@ from act2see.teachers import load_teacher
 
 HELD_OUT = 40  # traces that the loss is watched on
 MISTAKES = 0.08  # rate of each of the oracle's
-QUESTIONS = {"pocket": 1800, "imagine": 2500}  # asked of it
 FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 
@@ -28,8 +27,8 @@ def make(profile: str, folder: str, seed: int) -> Path:
     out = Path(folder)
     settings = equip(load_profile(profile))
     families = settings.families or FOUNDATION
-    questions = pocket_questions("train", seed, QUESTIONS[profile], out / "clips", families)
-    teacher = load_teacher("oracle", seed=seed, mistakes=MISTAKES)
+    questions = pocket_questions("train", seed, settings.questions, out / "clips", families)
+    teacher = load_teacher("oracle", seed=seed, mistakes=MISTAKES, slips=settings.slips)
     traces = collect(out / "traces.jsonl", questions, teacher, settings.tools, settings.budget)
     kept = keep(similarity(traces, load_embedder(settings.embedder)))
     training, held = held_out_split(kept, HELD_OUT, seed)
