@@ -1,6 +1,6 @@
 """Training and 32 dialogues with one core kept busy by another process, to the same undisturbed.
 
-`python -m tests.perf.crowd` runs each in a process of its own under four settings of OpenMP; a
+`python -m tests.perf.crowd` runs each in a process of its own under three settings of OpenMP; a
 process that is given a word does that work and prints its seconds.
 """
 
@@ -27,7 +27,6 @@ from tests.perf.training import epoch_of
 SETTINGS = {
     "as it comes": {},
     "threads that wait asleep": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "threads that spin a little": {"GOMP_SPINCOUNT": "1000"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 TIMES = 3
