@@ -38,7 +38,7 @@ from act2see.pocket.oracle import OraclePolicy
 from act2see.pocket.questions import pocket_questions
 from act2see.policies.key_frames import KeyFrames
 from act2see.policies.qwen import QwenPolicy
-from act2see.profiles import IMAGINE, POCKET, equip
+from act2see.profiles import IMAGINE, MEASURED, equip
 from act2see.similarity import keep, load_embedder, similarity
 from act2see.store import read_traces, replace_traces, write_text
 from act2see.student import load_processor, load_student
@@ -97,7 +97,7 @@ class Study:
     def train(self, cell: Cell, lesson: Path) -> None:
         """Train the cell's student, and leave no checkpoints."""
         traces = read_traces(lesson)
-        recipe = replace(POCKET.recipe, epochs=self.passes / len(traces), seed=cell.seed)
+        recipe = replace(MEASURED, epochs=self.passes / len(traces), seed=cell.seed)
         if cell.rate:
             recipe = replace(recipe, learning_rate=cell.rate, batch_size=1)
         finetune(traces, [], IMAGINE.student, self.student(cell), recipe)

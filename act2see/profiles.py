@@ -65,6 +65,8 @@ class Profile:
         }
 
 
+# Of the tables in data/pocket and of the adapter that ships: with another they would be others.
+MEASURED = Recipe(rank=16, learning_rate=1e-3, epochs=2, batch_size=4)
 POCKET = Profile(
     name="pocket",
     student=str(MODELS / "base"),
@@ -73,7 +75,9 @@ POCKET = Profile(
     embedder="all-MiniLM-L6-v2",
     budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
     tools=(RetrieveFrames(frames_per_call=5, rate_hz=2.0),),
-    recipe=Recipe(rank=16, learning_rate=1e-3, epochs=2, batch_size=4),
+    recipe=Recipe(rank=16, learning_rate=1e-3, epochs=3, batch_size=2),
+    questions=1200,
+    slips=0.2,
 )
 IMAGINE = replace(
     POCKET,
@@ -84,6 +88,7 @@ IMAGINE = replace(
     recipe=Recipe(rank=16, learning_rate=2e-3, epochs=6, batch_size=16),
     families=("static", "moment", "search", "order", "counterfactual"),
     questions=2500,
+    slips=0.0,
 )
 POCKET_RETRIEVER = str(MODELS / "retriever")
 PAPER_POCKET = replace(

@@ -29,7 +29,7 @@ from act2see.pocket.oracle import OraclePolicy
 from act2see.pocket.questions import pocket_questions
 from act2see.policies.last_evidence import LastEvidence
 from act2see.policies.qwen import QwenPolicy
-from act2see.profiles import POCKET
+from act2see.profiles import MEASURED, POCKET
 from act2see.reinforce import Groups, Task, reinforce
 from act2see.rewards import ChainReward, LookReward, Reward, framemind, naive
 from act2see.similarity import keep, load_embedder, similarity
@@ -153,7 +153,7 @@ class Trials:
         if (folder / "outcome.json").exists():
             return
         traces = read_traces(self.folder / "lessons" / f"{start}-kept.jsonl")
-        recipe = replace(POCKET.recipe, epochs=self.passes / len(traces), seed=seed)
+        recipe = replace(MEASURED, epochs=self.passes / len(traces), seed=seed)
         finetune(traces, [], POCKET.student, folder, recipe, four_bit=False)
 
     def reinforce(self, arm: Arm, seed: int) -> None:
@@ -167,7 +167,7 @@ class Trials:
         # of its head are small, they are seldom drawn, however long one trains.
         steps = max(1, round(arm.share * self.steps))
         groups = Groups(questions=8, size=8, steps=steps, temperature=0.3, kl=arm.kl)
-        recipe = replace(POCKET.recipe, learning_rate=3e-4, seed=seed)
+        recipe = replace(MEASURED, learning_rate=3e-4, seed=seed)
         folder = self.student(arm, seed)
         adapter = self.start(arm, seed)
         reinforce(task, POCKET.student, folder, recipe, groups, adapter, four_bit=False)

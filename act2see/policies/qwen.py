@@ -30,6 +30,7 @@ from act2see.encoding import (
     see,
 )
 from act2see.policies.cache import DialogueCache
+from act2see.policies.threads import Threads
 from act2see.policies.turn import Speech, TurnTokens
 from act2see.student import unwrapped
 from act2see.trace import Reply, Trace
@@ -67,6 +68,7 @@ class QwenPolicy:
         self.cache = DialogueCache(language.num_hidden_layers, self.picture, room)
         # A processor is as fast with a quarter, in less memory.
         self.fed_tokens = FED_TOKENS if model.device.type == "cuda" else FED_TOKENS // 4
+        self.threads = Threads()
         self.features = LRUCache(256e6, getsizeof=lambda pair: pair[1].nbytes)
 
     @torch.inference_mode()
@@ -74,6 +76,7 @@ class QwenPolicy:
         """The next turn of every trace, None where memory has no room for it yet: the first ones
         come first. What these same traces were fed before is not fed again.
         """
+        self.threads.settle()
         encodings = [encode(t, self.processor, True, self.speech.system) for t in traces]
         served = self._fitting(encodings)
         if served > 1 and not self.cache.owners:
