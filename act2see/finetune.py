@@ -2,8 +2,8 @@
 
 Works on traces and a checkpoint. Knows nothing of where traces come from. Supervised fine-tuning
 with LoRA is the paper's, and so is the loss: on all that the assistant says, queries included, not
-on the frames supplied (as reported in a third party's note on it). The adapter's rank and the 4-bit
-base are our choice.
+on the frames supplied (as reported in a third party's note on it). The adapter's rank, the 4-bit
+base, and that a turn is not learnt whose call was refused, are our choice.
 """
 
 import argparse
