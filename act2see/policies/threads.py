@@ -1,8 +1,8 @@
 """As many threads as other programs leave cores: a product waits for its slowest thread.
 
 Works on the times that the system counts. Knows nothing of models. PyTorch's threads wait for each
-other by spinning: with two of them on two cores, of which another program takes one, dialogues take
-four to six times as long, with one thread a third longer. Our choice.
+other by spinning, and where another program has one of two cores, one thread is faster than two.
+Our choice.
 """
 
 import os
