@@ -75,8 +75,8 @@ POCKET = Profile(
     embedder="all-MiniLM-L6-v2",
     budget=Budget(overview_frames=8, max_calls=4, open_dialogues=64),
     tools=(RetrieveFrames(frames_per_call=5, rate_hz=2.0),),
-    recipe=Recipe(rank=16, learning_rate=1e-3, epochs=2, batch_size=2),
-    slips=0.2,
+    recipe=MEASURED,
+    slips=0.08,
 )
 IMAGINE = replace(
     POCKET,

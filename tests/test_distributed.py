@@ -19,7 +19,7 @@ from act2see.profiles import POCKET
 from act2see.recipe import Recipe
 from act2see.store import read_traces, write_traces
 
-# Nine traces in steps of two: in the last of an epoch, one process has none.
+# Nine traces in steps of four: in the last of an epoch, one process has none.
 OPTIONS = ("--held-out", "1")
 WEIGHTS = "adapter/adapter_model.safetensors"
 
@@ -88,7 +88,7 @@ def test_two_processes_have_the_losses_of_one(kept, two, tmp_path, monkeypatch):
 def test_both_killed_they_go_on_to_the_same_adapter(kept, two):
     cut = kept.with_name("cut")
     pair = start(kept, cut)
-    while pair[0].is_alive() and not (cut / "checkpoint-5" / SEAL).exists():
+    while pair[0].is_alive() and not (cut / "checkpoint-3" / SEAL).exists():
         time.sleep(0.01)
     for process in pair:
         process.kill()
