@@ -116,13 +116,9 @@ class SharedTrainer(Trainer):
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        """The threads that compute parts, the same for all steps."""
-        threads = torch.get_num_threads()
-        pool = ThreadPoolExecutor(self.workers, "part", torch.set_num_threads, (1,))
-        # The last number told is the one that new threads begin with.
-        list(pool.map(torch.set_num_threads, [max(1, threads // self.workers)] * self.workers))
-        torch.set_num_threads(threads)
-        return pool
+        """The threads that compute parts, the same for all steps; they share the cores."""
+        each = max(1, torch.get_num_threads() // self.workers)
+        return ThreadPoolExecutor(self.workers, "part", torch.set_num_threads, (each,))
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"

@@ -26,7 +26,7 @@ class Encoding:
     ids: list[int]
     images: list[Picture]
     grids: list[tuple[int, int, int]]  # the pictures' sizes in patches, (1, height, width)
-    labels: list[int]  # the tokens that the assistant said, -100 elsewhere: what training learns
+    labels: list[int]  # the tokens that the assistant is to learn to say, -100 elsewhere
 
 
 def encode(

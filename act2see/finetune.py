@@ -270,6 +270,9 @@ def description(
         "four_bit": four_bit,
         "system": system,
     }
+    # Earlier versions learnt such calls: what they trained on them is another adapter.
+    if any(trace.failed_calls() for trace in [*traces, *held_out]):
+        facts["refused_calls"] = "not learnt"
     # Similarity chose the traces; it is not in what is learned from them.
     # Where a video lies shapes no adapter, and neither does how close the filter found a trace.
     without = {"similarity": True, "key": True, "question": {"video"}}

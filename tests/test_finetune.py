@@ -31,6 +31,7 @@ from act2see.profiles import PROFILES
 from act2see.recipe import Recipe
 from act2see.store import write_traces
 from act2see.student import check_adapter, compute_dtype, fingerprint, load_student, unwrapped
+from act2see.trace import Step
 
 BASE = PROFILES["pocket"].student
 BARE = object.__new__(TraceTrainer)  # a loss needs no set-up
@@ -310,6 +311,15 @@ def test_a_folder_starts_anew_where_anything_that_shapes_the_adapter_differs(
     assert (folder / "checkpoint-1").exists()
     prepare_folder(folder, description(**facts | changed))
     assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
+def test_a_run_says_where_refused_calls_are_not_learnt(traces):
+    """Earlier versions learnt them; a run without any is the same as ever."""
+    refusal = Step(kind="evidence", text="start_s is 9; it must be less than end_s, 5.")
+    refused = traces[0].model_copy(update={"steps": [refusal, *traces[0].steps]})
+    rest = traces[1:], BASE, TINY, True, ""
+    assert description([refused], *rest)["refused_calls"] == "not learnt"
+    assert "refused_calls" not in description(traces[:1], *rest)
 
 
 def test_a_mistyped_base_deletes_nothing(outcome, traces):

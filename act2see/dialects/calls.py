@@ -176,7 +176,7 @@ def segments(text: str) -> list[Segment]:
 
 
 def _learnt(parts: list[Segment], messages: list[dict[str, Any]]) -> list[Segment]:
-    """The segments, a turn whose call was refused not spoken: nobody is to learn such a call."""
+    """The segments, of which a turn whose call was refused is not to be learnt."""
     refused = []
     for message in messages:
         if message["role"] == "assistant":

@@ -21,7 +21,8 @@ Picture = Image.Image | tuple[Image.Image, Image.Image]  # a frame, or two of a 
 
 
 class Segment(NamedTuple):
-    """A stretch of a dialogue's text, and whether the assistant said it.
+    """A stretch of a dialogue's text, and whether the assistant is to learn it: it said it, and no
+    call in it was refused.
 
     Segments are made into tokens one by one: no token reaches from what is read to what is said,
     so that training labels exactly what inference generates.
