@@ -19,7 +19,7 @@ class OraclePolicy:
     """The scripted teacher. Rates are chances per question; what remains is done right.
 
     searches: the most frames that it asks for by a text before it answers. slips: the chance that
-    its first call for a window has a wrong form; it is refused, and the next one is right.
+    its first or second turn has a call that is refused for its form; the turn is then taken again.
     """
 
     seed: int = 0

@@ -34,7 +34,7 @@ class SearchTurn(Turn):
 
     def _look_again(self) -> Reply:
         """Read the last frame; answer where it shows it, else search on while calls are left."""
-        frames = self.trace.steps[-1].frames
+        frames = self._last_frames()
         thinking = self.timeline(self.kind, frames)
         answer = self.revealed()
         missing = answer in ("", "neither")

@@ -18,10 +18,12 @@ from act2see.trace import LETTERS, Frame, Reply, Step, Trace
 MISTAKES = ("none", "wrong_window", "misread", "jump", "wander")
 NEXT_PLACE = {"top": "left", "left": "right", "right": "bottom", "bottom": "top"}
 SCANS = 4  # windows looked through for someone whose time is not known
-# Calls that are refused: a tool and its arguments, as JSON or cut off.
+# Calls that are refused, from the window that was meant: tool and arguments, as JSON or cut off.
 SLIPS = (
     'zoom_in {{"start_s": {start}, "end_s": {end}}}',
     '{tool} {{"start_s": {end}, "end_s": {start}}}',
+    '{tool} {{"start_s": {start}, "end_s": {start}}}',
+    '{tool} {{"start_s": {end}, "end_s": {end}}}',
     '{tool} {{"start_s": -{end}, "end_s": {end}}}',
     '{tool} {{"start_s": {start}}}',
     '{tool} {{"start_s": "noon", "end_s": {end}}}',
@@ -32,7 +34,8 @@ SLIPS = (
 class Rates(Protocol):
     """How often a teacher errs in which way, as chances per question, and the seed of its luck.
 
-    slips: chance that its first call has a form that is refused; the next one is right.
+    slips: chance that its first or second turn has a call that is refused for its form; the turn
+    is then taken again, and right.
     """
 
     seed: int
@@ -68,10 +71,12 @@ class Turn:
         self.misread = {c: COLOURS[i - shift] for i, c in enumerate(COLOURS)} | {"white": "white"}
         offered = self.retrieves in trace.tool_names()
         self.slip = SLIPS[int(rng.integers(len(SLIPS)))] * offered * (rng.random() < policy.slips)
+        self.slip_number = int(rng.integers(2))
         # A turn whose call was refused did not happen: it is taken again.
-        thoughts = sum(s.kind == "think" for s in trace.steps)
-        self.slipping = bool(self.slip) and not thoughts
-        self.number = thoughts - bool(self.slip and thoughts)
+        turns = sum(s.kind == "think" for s in trace.steps)
+        self.slipping = bool(self.slip) and turns == self.slip_number
+        self.slipped = bool(self.slip) and turns > self.slip_number
+        self.number = turns - self.slipped
         self.edit = Edit(**truth["edit"]) if "edit" in truth else None
         # In a hypothetical there is no window to miss: another change is imagined.
         if self.edit and self.mistake == "wrong_window":
@@ -79,8 +84,6 @@ class Turn:
 
     def reply(self) -> Reply:
         """Think about what the last frames show, then call for more or answer."""
-        if self.slipping:
-            return self._slip()
         looking = self._look_again if self.number else self._look_first
         own = {"static": self._static, "counterfactual": self._imagine, "described": self._scan}
         reply = own.get(self.question.family, looking)()
@@ -90,18 +93,21 @@ class Turn:
                 f"i wonder about the wall. {wall} it may not matter." for wall in asides
             )
             reply.thinking = f"{more} {reply.thinking}"
-        return reply
+        return self._slip(reply) if self.slipping else reply
 
-    def _slip(self) -> Reply:
-        """A call that will be refused, in one of several wrong forms."""
-        start_s, end_s = self.windows[0] if self.windows else (2.0, 4.0)
+    def _slip(self, reply: Reply) -> Reply:
+        """The call of this reply, or in its place one more, in a form that will be refused."""
+        meant = [*reply.calls, *self._calls()[-1:], *self._waste().calls]
+        call = next(call for call in meant if call.tool == self.retrieves)
+        start_s, end_s = call.arguments.values()
         raw = self.slip.format(tool=self.retrieves, start=start_s, end=end_s)
         name, _, arguments = raw.partition(" ")
+        thinking = reply.thinking if self.chance[3] < 0.5 else ""
         try:
             call = Step(kind="call", tool=name, arguments=json.loads(arguments))
         except ValueError:
             call = Step(kind="call", text=f'{{"name": "{name}", "arguments": {arguments}')
-        return Reply(language.look(start_s, end_s) if self.chance[3] < 0.5 else "", [call])
+        return Reply(thinking, [call])
 
     def _static(self) -> Reply:
         """The shape of the question is in every frame: note how it looks and answer."""
@@ -120,7 +126,7 @@ class Turn:
         if self.number == 0:
             case = self.question.text.split(",")[0].removeprefix("if ")
             return self._wish(f"{language.UNSEEN} {case}.")
-        frames = self.trace.steps[-1].frames
+        frames = self._last_frames()
         if not frames:
             return self.conclude(language.UNSEEN)
         look = self._see(frames[0]).things[self.shape]
@@ -146,7 +152,7 @@ class Turn:
 
     def _look_again(self) -> Reply:
         """Read the last frames; answer when they show it, else look where they may."""
-        frames = self.trace.steps[-1].frames
+        frames = self._last_frames()
         if self.kind == "search":
             frames = self._until_change(self._in_last_window())
         thinking = self.timeline(self.kind, frames)
@@ -186,7 +192,16 @@ class Turn:
 
     def _calls(self) -> list[Step]:
         """The calls, without one that was refused for its form."""
-        return self.trace.calls()[bool(self.slip) :]
+        return self._meant(self.trace.calls())
+
+    def _last_frames(self) -> list[Frame]:
+        """The frames of the last call, without one that was refused for its form."""
+        return self._meant([s for s in self.trace.steps if s.kind == "evidence"])[-1].frames
+
+    def _meant(self, steps: list[Step]) -> list[Step]:
+        """Of one step a turn, those of the turns that were not slips."""
+        skipped = self.slip_number if self.slipped else len(steps)
+        return steps[:skipped] + steps[skipped + 1 :]
 
     def _in_last_window(self) -> list[Frame]:
         """Known frames of the window called for last, its ends too, in time order."""
