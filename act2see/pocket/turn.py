@@ -77,6 +77,9 @@ class Turn:
         self.slipping = bool(self.slip) and turns == self.slip_number
         self.slipped = bool(self.slip) and turns > self.slip_number
         self.number = turns - self.slipped
+        # Half of the time it thinks aloud before a slip, and what it thought stands afterwards.
+        self.aloud = self.chance[3] < 0.5
+        self.mending = self.aloud and self.slipped and turns == self.slip_number + 1
         self.edit = Edit(**truth["edit"]) if "edit" in truth else None
         # In a hypothetical there is no window to miss: another change is imagined.
         if self.edit and self.mistake == "wrong_window":
@@ -93,16 +96,21 @@ class Turn:
                 f"i wonder about the wall. {wall} it may not matter." for wall in asides
             )
             reply.thinking = f"{more} {reply.thinking}"
+        looks = [call for call in reply.calls if call.tool == self.retrieves]
+        if self.mending and looks:
+            reply.thinking = language.look(*looks[0].arguments.values())
         return self._slip(reply) if self.slipping else reply
 
     def _slip(self, reply: Reply) -> Reply:
         """The call of this reply, or in its place one more, in a form that will be refused."""
-        meant = [*reply.calls, *self._calls()[-1:], *self._waste().calls]
-        call = next(call for call in meant if call.tool == self.retrieves)
-        start_s, end_s = call.arguments.values()
+        if not any(call.tool == self.retrieves for call in reply.calls):
+            earlier = [call for call in self._calls() if call.tool == self.retrieves]
+            window = (earlier or self._waste().calls)[-1].arguments
+            reply = self._call("", *window.values())
+        start_s, end_s = reply.calls[0].arguments.values()
         raw = self.slip.format(tool=self.retrieves, start=start_s, end=end_s)
         name, _, arguments = raw.partition(" ")
-        thinking = reply.thinking if self.chance[3] < 0.5 else ""
+        thinking = reply.thinking if self.aloud else ""
         try:
             call = Step(kind="call", tool=name, arguments=json.loads(arguments))
         except ValueError:
