@@ -41,7 +41,6 @@ from act2see.student import (
     fingerprint,
     load_processor,
     load_student,
-    multiplies_bf16,
     unwrapped,
 )
 from act2see.trace import Trace
@@ -162,10 +161,6 @@ class TraceTrainer(SharedTrainer):
         labelled = targets != -100
         return inner.lm_head(hidden[labelled]).float(), targets[labelled]
 
-    def compute_loss_context_manager(self) -> torch.autocast:
-        """Matrices in bfloat16 where a processor is fast at it."""
-        return torch.autocast("cpu", torch.bfloat16, multiplies_bf16(), cache_enabled=False)
-
     def prediction_step(
         self,
         model: torch.nn.Module,
@@ -174,7 +169,7 @@ class TraceTrainer(SharedTrainer):
         ignore_keys: Any = None,
     ) -> tuple[torch.Tensor, None, None]:
         """A held-out trace's loss."""
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad():
             losses = [self.compute_loss(model, self._prepare_inputs(part)) for part in inputs]
         return sum(losses), None, None
 

@@ -203,15 +203,6 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if native else torch.float16
 
 
-def multiplies_bf16() -> bool:
-    """Whether this is a processor that multiplies bfloat16: half the time of float32.
-
-    A GPU computes in what the student was loaded in.
-    """
-    able = torch.cpu.get_capabilities()
-    return not torch.cuda.is_available() and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
 def attention() -> str:
     """The name of the attention that suits this machine: `sdpa`, or with each key repeated.
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from act2see import distributed, finetune
+from act2see import distributed
 from act2see.checkpoints import SEAL, read_json
 from act2see.distributed import add_up, join
 from act2see.finetune import collate, description, held_out_split, main
@@ -35,8 +35,6 @@ def train(rank, port, words):
     """Train as one process of two that torchrun started."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
-    # bfloat16 rounds by which traces share a part, and shares have other parts than the whole.
-    finetune.multiplies_bf16 = lambda: False
     sys.exit(main(words))
 
 
@@ -73,7 +71,6 @@ def losses(folder):
 
 
 def test_two_processes_have_the_losses_of_one(kept, two, tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune, "multiplies_bf16", lambda: False)
     assert main([str(kept), str(tmp_path / "one"), *OPTIONS]) == 0
     for one, other in zip(losses(tmp_path / "one"), losses(two), strict=True):
         assert one[:2] == other[:2] and one[2] == pytest.approx(other[2], abs=1e-4)

@@ -139,8 +139,6 @@ def test_activations_made_again_give_the_same_loss(traces, tmp_path):
 
 
 def test_parts_side_by_side_learn_what_they_learn_one_by_one(traces, tmp_path, monkeypatch):
-    # bfloat16 rounds by which traces share a part.
-    monkeypatch.setattr("act2see.finetune.multiplies_bf16", lambda: False)
     threads = torch.get_num_threads()
     logs = []
     for workers in (1, 3):

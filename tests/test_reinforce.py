@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from act2see import finetune
 from act2see.encoding import encode, pixels
 from act2see.interleave import Budget
 from act2see.profiles import PROFILES
@@ -79,7 +78,6 @@ def textbook_likelihoods(model, trace, processor, temperature):
 def test_a_step_has_the_gradient_of_the_textbook(
     tmp_path, processor, groups_of_traces, kl, monkeypatch
 ):
-    monkeypatch.setattr(finetune, "multiplies_bf16", lambda: False)  # as the textbook computes
     groups = replace(GROUPS, updates=2, kl=kl)
     flat = [trace for group in groups_of_traces for trace in group]
     trainer = trainer_of(tmp_path, processor, flat, groups)

@@ -24,7 +24,6 @@ from trl.chat_template_utils import (
     qwen3_template,
 )
 
-from act2see import finetune
 from act2see.encoding import encode
 from act2see.interleave import open_trace, take_turn
 from act2see.pocket.oracle import OraclePolicy
@@ -122,7 +121,6 @@ def test_the_tokens_of_a_dialogue_and_what_is_learned_of_them_are_ours(
 
 
 def test_the_gradient_of_a_step_is_ours(trainer, groups, monkeypatch, tmp_path):
-    monkeypatch.setattr(finetune, "multiplies_bf16", lambda: False)
     batch, _ = played(trainer, groups, monkeypatch)
     flat = [trace for group in groups for trace in group]
     task = Task([t.question for t in flat], POCKET.tools, (POCKET.budget,), naive)

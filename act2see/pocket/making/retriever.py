@@ -28,7 +28,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from act2see.finetune import multiplies_bf16
 from act2see.pocket import language
 from act2see.pocket.edits import KINDS, Edit
 from act2see.pocket.making.lessons import (
@@ -42,6 +41,8 @@ from act2see.pocket.making.lessons import (
 from act2see.pocket.making.training import Progress, ahead, command_line, descend, record, share
 from act2see.pocket.world import COLOURS, PLACES, SHAPES, SIDE_PX, Facts, Rng, render
 
+# Other processors only imitate it, and are slow at that.
+BF16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 RATE = 4e-3
 HIDDEN = 96
 CELL_STEPS = 150
@@ -236,7 +237,7 @@ def learn_cells(
     for step in range(CELL_STEPS):
         pictures, classes = cells(rng, FRAMES)
         pixels = images([worn(p, rng) for p in pictures], return_tensors="pt").pixel_values
-        with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
             losses = read_off(
                 reader, view(pixels).flatten(0, 1), torch.tensor(classes).flatten(0, 1).T
             )
@@ -325,7 +326,7 @@ def train(folder: str, seed: int, minutes: int) -> None:
     weights = [w for w in model.parameters() if w.requires_grad]
     draw = partial(draw_batch, images=images, tokenizer=tokenizer, seed=seed)
     for step, batch in enumerate(ahead(draw, range(progress.step, STEPS)), progress.step):
-        with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
             cosines = model(batch.pixels, **batch.words).logits_per_image
         loss = matching_loss(cosines.float(), batch.truth)
         loss.backward()
