@@ -165,13 +165,7 @@ def _scan(path: str, mtime_ns: int, size: int) -> Video:
 
 def _opened(path: str) -> av.container.InputContainer:
     # A title in another encoding says nothing about the frames.
-    container = av.open(path, metadata_errors="replace", options=OPENED)
-    for stream in container.streams.video:
-        context = stream.codec_context
-        # To start threads takes longer than to decode a few small pictures.
-        if context and context.width * context.height < LARGE:
-            context.thread_count = 1
-    return container
+    return av.open(path, metadata_errors="replace", options=OPENED)
 
 
 def _beginning(path: str) -> tuple[av.VideoFrame, list[int]]:
@@ -325,8 +319,6 @@ def _by_decord(
 def _by_pyav(video: Video, indices: np.ndarray, size: tuple[int, int]) -> dict[int, Image.Image]:
     """Pictures by frame index. Raises VideoError where one of them cannot be decoded."""
     pictures = {}
-    # The same holds where a small picture is converted; 0: a thread for each core.
-    threads = int(video.width * video.height < LARGE)
     # Frames behind the same key frame are read in one go; group 0 is at the start of the file.
     groups = np.searchsorted(video.seeks, video.pts[indices], "right")
     try:
@@ -338,7 +330,10 @@ def _by_pyav(video: Video, indices: np.ndarray, size: tuple[int, int]) -> dict[i
                     container.seek(int(video.seeks[group - 1]), stream=stream)
                 for frame in container.decode(stream):
                     if frame.pts in targets and not frame.is_corrupt:
-                        pixels = frame.to_ndarray(format="rgb24", threads=threads)
+                        # To start threads (0: one a core) takes long beside a small picture.
+                        pixels = frame.to_ndarray(
+                            format="rgb24", threads=int(video.width * video.height < LARGE)
+                        )
                         pictures[targets[frame.pts]] = _picture(pixels, frame.rotation, size)
                     if frame.pts is not None and frame.pts >= max(targets):
                         break

@@ -5,30 +5,19 @@ Does not know the answer but for what the frames in the trace show; their facts 
 simulation. Rates and grammar are our choice.
 """
 
-import json
 from typing import Protocol
 
 import numpy as np
 
 from act2see.pocket import language
 from act2see.pocket.edits import Edit, edited, sample_edit
+from act2see.pocket.slips import SLIPS, slipped
 from act2see.pocket.world import COLOURS, EVENT_S, Facts, Look, Visitor, sample_scene
 from act2see.trace import LETTERS, Frame, Reply, Step, Trace
 
 MISTAKES = ("none", "wrong_window", "misread", "jump", "wander")
 NEXT_PLACE = {"top": "left", "left": "right", "right": "bottom", "bottom": "top"}
 SCANS = 4  # windows looked through for someone whose time is not known
-# Calls that are refused, from the window that was meant: tool and arguments, as JSON or cut off.
-SLIPS = (
-    'zoom_in {{"start_s": {start}, "end_s": {end}}}',
-    '{tool} {{"start_s": {end}, "end_s": {start}}}',
-    '{tool} {{"start_s": {start}, "end_s": {start}}}',
-    '{tool} {{"start_s": {end}, "end_s": {end}}}',
-    '{tool} {{"start_s": -{end}, "end_s": {end}}}',
-    '{tool} {{"start_s": {start}}}',
-    '{tool} {{"start_s": "noon", "end_s": {end}}}',
-    '{tool} {{"start_s": {start}, ',
-)
 
 
 class Rates(Protocol):
@@ -96,26 +85,15 @@ class Turn:
                 f"i wonder about the wall. {wall} it may not matter." for wall in asides
             )
             reply.thinking = f"{more} {reply.thinking}"
-        looks = [call for call in reply.calls if call.tool == self.retrieves]
-        if self.mending and looks:
-            reply.thinking = language.look(*looks[0].arguments.values())
         return self._slip(reply) if self.slipping else reply
 
     def _slip(self, reply: Reply) -> Reply:
         """The call of this reply, or in its place one more, in a form that will be refused."""
         if not any(call.tool == self.retrieves for call in reply.calls):
-            earlier = [call for call in self._calls() if call.tool == self.retrieves]
-            window = (earlier or self._waste().calls)[-1].arguments
-            reply = self._call("", *window.values())
-        start_s, end_s = reply.calls[0].arguments.values()
-        raw = self.slip.format(tool=self.retrieves, start=start_s, end=end_s)
-        name, _, arguments = raw.partition(" ")
+            reply = self._waste()
+        window = reply.calls[0].arguments.values()
         thinking = reply.thinking if self.aloud else ""
-        try:
-            call = Step(kind="call", tool=name, arguments=json.loads(arguments))
-        except ValueError:
-            call = Step(kind="call", text=f'{{"name": "{name}", "arguments": {arguments}')
-        return Reply(thinking, [call])
+        return Reply(thinking, [slipped(self.slip, self.retrieves, *window)])
 
     def _static(self) -> Reply:
         """The shape of the question is in every frame: note how it looks and answer."""
@@ -264,6 +242,7 @@ class Turn:
     def _call(self, thinking: str, start_s: float, end_s: float) -> Reply:
         window = {"start_s": round(start_s, 1), "end_s": round(end_s, 1)}
         call = Step(kind="call", tool="retrieve_frames", arguments=window)
+        thinking = "" if self.mending else thinking
         return Reply(f"{thinking} {language.look(*window.values())}".strip(), [call])
 
     def _waste(self) -> Reply:
