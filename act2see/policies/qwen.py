@@ -76,7 +76,6 @@ class QwenPolicy:
         """The next turn of every trace, None where memory has no room for it yet: the first ones
         come first. What these same traces were fed before is not fed again.
         """
-        self.threads.settle()
         encodings = [encode(t, self.processor, True, self.speech.system) for t in traces]
         served = self._fitting(encodings)
         if served > 1 and not self.cache.owners:
@@ -154,6 +153,7 @@ class QwenPolicy:
         self, first: int, news: list[list[int]], spots: torch.Tensor, frames: list[Picture]
     ) -> torch.Tensor:
         """(rows, vocabulary) logits after new tokens of the rows from `first` on."""
+        self.threads.settle()
         width = spots.shape[2]
         device = self.model.device
         pad = self.processor.tokenizer.pad_token_id
