@@ -155,7 +155,7 @@ distclean: clean ## remove outputs/ and .venv/
 	    echo "act2see needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
 	    echo 'Name a newer one: make PYTHON=python3.12' >&2; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -r requirements.lock
+	$(BIN)/python -m pip install --no-compile -r requirements.lock
 	$(BIN)/python -m pip install --no-deps -e .
 	-$(BIN)/python -m pip install --no-deps --target .venv/torchvision torchvision==0.28.0 # one test's
 # A kernel listens on this machine alone, and would warn at each start that it does not encrypt.
