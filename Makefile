@@ -34,6 +34,8 @@ SHOWN := --no-progress-bar --log-level WARNING --stderr-file -
 
 # Memory in large pages: on two cores training takes an eighth less time.
 export THP_MEM_ALLOC_ENABLE := 1
+# pip leaves compiling to the first import, which saves half a minute; it has to keep what it made.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help look site tables reproduce notebooks test lint browser cluster chaos perf ablations reinforcement adapters picture platforms clean \

@@ -8,7 +8,7 @@ import json
 
 from act2see.trace import Step
 
-# From the window that was meant: tool and arguments, as JSON or cut off.
+# Of a window: tool and arguments, as JSON or cut off.
 SLIPS = (
     'zoom_in {{"start_s": {start}, "end_s": {end}}}',
     '{tool} {{"start_s": {end}, "end_s": {start}}}',

@@ -60,22 +60,24 @@ class Turn:
         self.misread = {c: COLOURS[i - shift] for i, c in enumerate(COLOURS)} | {"white": "white"}
         offered = self.retrieves in trace.tool_names()
         self.slip = SLIPS[int(rng.integers(len(SLIPS)))] * offered * (rng.random() < policy.slips)
+        self.edit = Edit(**truth["edit"]) if "edit" in truth else None
+        # In a hypothetical there is no window to miss: another change is imagined.
+        if self.edit and self.mistake == "wrong_window":
+            self.edit = sample_edit(self.scene, rng, self.edit.kind)
         self.slip_number = int(rng.integers(2))
+        start_s = round(rng.random() * (self.scene.duration_s - 2), 1)
+        # Any window: what could be copied from a refused call would not be looked for.
+        self.slip_window = start_s, round(start_s + 2, 1)
         # A turn whose call was refused did not happen: it is taken again.
         turns = sum(s.kind == "think" for s in trace.steps)
         self.slipping = bool(self.slip) and turns == self.slip_number
         self.slipped = bool(self.slip) and turns > self.slip_number
         self.number = turns - self.slipped
-        # Half of the time it thinks aloud before a slip, and what it thought stands afterwards.
-        self.aloud = self.chance[3] < 0.5
-        self.mending = self.aloud and self.slipped and turns == self.slip_number + 1
-        self.edit = Edit(**truth["edit"]) if "edit" in truth else None
-        # In a hypothetical there is no window to miss: another change is imagined.
-        if self.edit and self.mistake == "wrong_window":
-            self.edit = sample_edit(self.scene, rng, self.edit.kind)
 
     def reply(self) -> Reply:
         """Think about what the last frames show, then call for more or answer."""
+        if self.slipping:
+            return Reply("", [slipped(self.slip, self.retrieves, *self.slip_window)])
         looking = self._look_again if self.number else self._look_first
         own = {"static": self._static, "counterfactual": self._imagine, "described": self._scan}
         reply = own.get(self.question.family, looking)()
@@ -85,15 +87,7 @@ class Turn:
                 f"i wonder about the wall. {wall} it may not matter." for wall in asides
             )
             reply.thinking = f"{more} {reply.thinking}"
-        return self._slip(reply) if self.slipping else reply
-
-    def _slip(self, reply: Reply) -> Reply:
-        """The call of this reply, or in its place one more, in a form that will be refused."""
-        if not any(call.tool == self.retrieves for call in reply.calls):
-            reply = self._waste()
-        window = reply.calls[0].arguments.values()
-        thinking = reply.thinking if self.aloud else ""
-        return Reply(thinking, [slipped(self.slip, self.retrieves, *window)])
+        return reply
 
     def _static(self) -> Reply:
         """The shape of the question is in every frame: note how it looks and answer."""
@@ -242,7 +236,6 @@ class Turn:
     def _call(self, thinking: str, start_s: float, end_s: float) -> Reply:
         window = {"start_s": round(start_s, 1), "end_s": round(end_s, 1)}
         call = Step(kind="call", tool="retrieve_frames", arguments=window)
-        thinking = "" if self.mending else thinking
         return Reply(f"{thinking} {language.look(*window.values())}".strip(), [call])
 
     def _waste(self) -> Reply:

@@ -50,7 +50,7 @@ def test_every_mistake_is_made_and_never_crashes(fifty, mistake):
 def test_a_call_in_a_wrong_form_is_refused_and_mended(fifty):
     slipping = replace(FAULTLESS, slips=1.0)
     right = {t.question.id: t for t in interleave(fifty, FAULTLESS, TOOLS, Budget())}
-    reasons, places, shorter = set(), Counter(), 0
+    reasons, places = set(), Counter()
     for trace in interleave(fifty, slipping, TOOLS, Budget()):
         assert trace.correct() and not trace.forced, trace.steps
         expected = right[trace.question.id].steps
@@ -60,20 +60,13 @@ def test_a_call_in_a_wrong_form_is_refused_and_mended(fifty):
         # What is answered at once has no second turn to slip in.
         assert len(refusals) == trace.failed_calls() == (trace.steps != expected)
         for place in refusals:
-            before, (thought, call, refusal) = (
-                trace.steps[: place - 2],
-                trace.steps[place - 2 : place + 1],
-            )
-            mended, *rest = trace.steps[place + 1 :]
+            thought, call, refusal = trace.steps[place - 2 : place + 1]
             assert (thought.kind, call.kind) == ("think", "call") and not refusal.frames
-            # Else all is as if nothing had happened; what it thought before, it need not repeat.
-            meant = expected[len(before)]
-            assert [*before, meant, *rest] == expected
-            assert mended == meant or (thought == meant and meant.text.endswith(mended.text))
-            shorter += mended != meant
+            # Else all is as if nothing had happened.
+            assert trace.steps[: place - 2] + trace.steps[place + 1 :] == expected
             reasons.add(refusal.text.split(":")[0])
             places[place] += 1
-    assert len(reasons) >= 3 and min(places[2], places[5], shorter) >= 5
+    assert len(reasons) >= 3 and min(places[2], places[5]) >= 5
     some = list(interleave(fifty, replace(FAULTLESS, slips=0.3), TOOLS, Budget()))
     assert 5 <= sum(t.failed_calls() for t in some) <= 25
 
