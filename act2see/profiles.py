@@ -42,6 +42,7 @@ class Profile:
     system: str = ""  # what the student is told besides the tools
     source: str = "pocket"  # of the questions to distil from, in `datasets.DATASETS`
     families: tuple[str, ...] = ()  # of the pocket world's questions; (): what real frames answer
+    lessons: tuple[str, ...] = ()  # families of the questions to distil from; (): `families`
     questions: int = 1800  # asked of the teacher
     slips: float = 0.0  # rate of the oracle's calls in a wrong form, each then mended
     retries: int = 0  # of a question that it answered wrongly (paper: 2)
@@ -77,6 +78,8 @@ POCKET = Profile(
     tools=(RetrieveFrames(frames_per_call=5, rate_hz=2.0),),
     # Steps of two traces learn from two thirds as many as much as steps of four.
     recipe=replace(MEASURED, batch_size=2),
+    # A search that has to look twice is hard, and rare: there are more of them.
+    lessons=("static", "moment", "search", "order", "search"),
     questions=1200,
     slips=0.15,
 )
@@ -88,6 +91,7 @@ IMAGINE = replace(
     # Two tools take more traces to learn than one.
     recipe=Recipe(rank=16, learning_rate=2e-3, epochs=6, batch_size=16),
     families=("static", "moment", "search", "order", "counterfactual"),
+    lessons=(),
     questions=2500,
     slips=0.0,
 )
