@@ -330,7 +330,7 @@ def _by_pyav(video: Video, indices: np.ndarray, size: tuple[int, int]) -> dict[i
                     container.seek(int(video.seeks[group - 1]), stream=stream)
                 for frame in container.decode(stream):
                     if frame.pts in targets and not frame.is_corrupt:
-                        # To start threads (0: one a core) takes long beside a small picture.
+                        # To start threads (0: one a core) takes longer than a small picture.
                         pixels = frame.to_ndarray(
                             format="rgb24", threads=int(video.width * video.height < LARGE)
                         )

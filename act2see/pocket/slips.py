@@ -1,6 +1,6 @@
 """Slips of the pocket world's teacher: calls for a window of time that are refused for their form.
 
-Works on windows. Knows neither traces nor what follows a refusal. The forms are our choice: those
+Works on windows. Does not know traces, or what follows a refusal. The forms are our choice: those
 that the tools tell apart.
 """
 
