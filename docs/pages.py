@@ -90,7 +90,7 @@ def navigation(here: str) -> str:
         f"notebooks/{p.stem}.html": p.stem[:2] for p in lessons() if p.parent.name != "solutions"
     }
     links = (f"<a href='{posixpath.relpath(to, here or '.')}'>{t}</a>" for to, t in names.items())
-    return f"<nav>{''.join(links)}</nav>"
+    return f"<nav>{' '.join(links)}</nav>"
 
 
 def lessons() -> list[Path]:
@@ -103,6 +103,7 @@ def write(site: Path, name: str, title: str, body: str) -> None:
     path = site / name
     path.parent.mkdir(parents=True, exist_ok=True)
     head = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>"
+    head += "<meta name='viewport' content='width=device-width'>"
     look = f"<style>{STYLE}</style>"
     here = posixpath.dirname(name)
     path.write_text(f"{head}{look}{navigation(here)}<main>{body}</main></html>", encoding="utf-8")
@@ -173,6 +174,9 @@ def dozen(run: Path) -> tuple[list[Trace], list[Trace]]:
         for name in sorted(traces["act2see"].keys() & traces["base"].keys()):
             families[traces["act2see"][name].question.family].append(name)
         names = [name for turn in zip_longest(*families.values()) for name in turn if name][:12]
+        # First what only the student got right.
+        base, tuned = traces["base"], traces["act2see"]
+        names.sort(key=lambda name: base[name].correct() - tuned[name].correct())
         if names:
             return tuple([answers[name] for name in names] for answers in traces.values())
     return list(read_traces(ROOT / "figures" / "trace.jsonl")), []
