@@ -104,8 +104,7 @@ class SharedTrainer(Trainer):
         """
 
         def differentiate(part: dict) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-            with self.compute_loss_context_manager():
-                loss = self.compute_loss(model, self._prepare_inputs(part))
+            loss = self.compute_loss(model, self._prepare_inputs(part))
             return loss.detach(), torch.autograd.grad(loss, weights)
 
         model.train()

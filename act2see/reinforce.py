@@ -179,7 +179,7 @@ class GroupTrainer(TraceTrainer):
         self.parts = self.lay_out(examples)
         self.old = {}
         if self.groups.kl:
-            with self.started(), torch.no_grad(), self.compute_loss_context_manager():
+            with self.started(), torch.no_grad():
                 self.reference = {p["number"]: self.likelihoods(p)[0] for p in self.parts}
 
     def rollouts(self, number: int) -> list[list[Trace]]:
