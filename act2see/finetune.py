@@ -66,15 +66,18 @@ def held_out_split(
 ) -> tuple[list[Trace], list[Trace]]:
     """The traces to train on and those kept apart, both in an order drawn with `seed`.
 
-    held_out: how many are kept apart. Raises ValueError where none is left to train on.
+    held_out: how many are kept apart; one video at most has traces in both parts. Raises ValueError
+    where none is left to train on.
     """
     if not 0 <= held_out < len(traces):
         raise ValueError(
             f"held_out is {held_out}; it must be 0 or more, and less than the number of traces, "
             f"{len(traces)}"
         )
-    order = np.random.default_rng(seed).permutation(len(traces))
-    shuffled = [traces[i] for i in order]
+    videos = [*dict.fromkeys(trace.question.video for trace in traces)]
+    order = np.random.default_rng(seed).permutation(len(videos))
+    place = {videos[i]: n for n, i in enumerate(order)}
+    shuffled = sorted(traces, key=lambda trace: place[trace.question.video])
     return shuffled[held_out:], shuffled[:held_out]
 
 

@@ -44,6 +44,7 @@ class Profile:
     families: tuple[str, ...] = ()  # of the pocket world's questions; (): what real frames answer
     lessons: tuple[str, ...] = ()  # families of the questions to distil from; (): `families`
     questions: int = 1800  # asked of the teacher
+    per_clip: int = 1  # of them about each clip of a simulated world
     slips: float = 0.0  # rate of the oracle's calls in a wrong form, each then mended
     retries: int = 0  # of a question that it answered wrongly (paper: 2)
     benchmark: str = "pocket"  # of the questions to be scored on, in `datasets.DATASETS`
@@ -81,7 +82,9 @@ POCKET = Profile(
     # A search that has to look twice is hard, and rare: there are more of them.
     lessons=("static", "moment", "search", "order", "search"),
     questions=1200,
+    per_clip=2,
     slips=0.15,
+    reply_tokens=320,  # no turn of the teacher takes more than 201
 )
 IMAGINE = replace(
     POCKET,
@@ -93,7 +96,9 @@ IMAGINE = replace(
     families=("static", "moment", "search", "order", "counterfactual"),
     lessons=(),
     questions=2500,
+    per_clip=1,
     slips=0.0,
+    reply_tokens=512,
 )
 POCKET_RETRIEVER = str(MODELS / "retriever")
 PAPER_POCKET = replace(

@@ -253,14 +253,29 @@ def test_the_machine_decides_what_is_computed_in(monkeypatch, gpu, native, dtype
     assert compute_dtype() == dtype
 
 
+def about(video: str) -> SimpleNamespace:
+    """As much of a trace as decides on which side of a split it stands."""
+    return SimpleNamespace(question=SimpleNamespace(video=video))
+
+
 def test_traces_are_held_out_in_an_order_drawn_with_the_seed():
-    letters = [*"abcdefgh"]
-    order = [letters[i] for i in np.random.default_rng(5).permutation(8)]
-    assert held_out_split(letters, 3, seed=5) == (order[3:], order[:3])
-    assert held_out_split(letters, 0, seed=5) == (order, [])
+    traces = [about(video) for video in "abcdefgh"]
+    order = [traces[i] for i in np.random.default_rng(5).permutation(8)]
+    assert held_out_split(traces, 3, seed=5) == (order[3:], order[:3])
+    assert held_out_split(traces, 0, seed=5) == (order, [])
     for count in (8, -1):
         with pytest.raises(ValueError, match=f"held_out is {count}; .* number of traces, 8"):
-            held_out_split(letters, count, seed=5)
+            held_out_split(traces, count, seed=5)
+
+
+@pytest.mark.parametrize("held_out", [4, 5])
+def test_a_video_s_traces_stand_on_one_side_of_the_split(held_out):
+    """Or the loss of the held-out ones would be of videos that were trained on."""
+    pairs = [about(video) for video in "abcdefgh" * 2]
+    training, held = held_out_split(pairs, held_out, seed=5)
+    assert len(held) == held_out and len(training) == 16 - held_out
+    both = {t.question.video for t in training} & {t.question.video for t in held}
+    assert len(both) == held_out % 2
 
 
 def test_a_finished_run_is_not_trained_again(outcome, traces, monkeypatch):

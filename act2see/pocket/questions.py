@@ -60,30 +60,39 @@ def pocket_questions(
     folder: Path,
     families: Sequence[str] = FOUNDATION,
     first: int = 0,
+    per_clip: int = 1,
 ) -> list[Question]:
-    """`count` questions, the families in turn, each about a clip in `folder` that no other has.
+    """`count` questions, the families in turn, `per_clip` of them about each clip in `folder`.
 
     Clips that are there already are not written again. The same split, seed and index give the
     same question whatever `first`, the first index, and `count` are. Raises ValueError for a count
-    below 1, and for a file of records in the place of a folder.
+    below 1, for two questions of a family about one clip, and for a file of records in the place of
+    a folder.
     """
+    n = len(families)
     if count < 1:
         raise ValueError(f"count is {count}; it must be 1 or more")
+    if per_clip < 1 or any(
+        len({families[(i + k) % n] for k in range(per_clip)}) < per_clip for i in range(n)
+    ):
+        raise ValueError(f"per_clip is {per_clip}; so many families in a row must differ")
     if folder.suffix or folder.is_file():
         raise ValueError(
             f"folder is {folder}; it must be a folder for clips: name the source of those records"
         )
     numbers = range(first, first + count)
-    scenes = [world.sample_scene(scene_seed(split, seed, i)) for i in numbers]
-    clips = [folder / f"{scene.seed}.mp4" for scene in scenes]
-    pairs = list(zip(scenes, clips, strict=True))
-    missing = [pair for pair in pairs if not pair[1].exists()]
+    clips = range(first // per_clip, numbers[-1] // per_clip + 1)
+    scenes = {i: world.sample_scene(scene_seed(split, seed, i)) for i in clips}
+    paths = {i: folder / f"{scene.seed}.mp4" for i, scene in scenes.items()}
+    missing = [i for i in clips if not paths[i].exists()]
     sweep(folder)
     options = {"max_workers": 2, "desc": "clips", "disable": not missing, "tqdm_class": tqdm}
-    thread_map(lambda pair: world.write_clip(*pair), missing, **options)
-    n = len(families)
+    thread_map(lambda i: world.write_clip(scenes[i], paths[i]), missing, **options)
     # The right letter moves on after each round of the families: none is right more often.
-    return [ask(s, families[i % n], clip, i // n % 4) for i, (s, clip) in enumerate(pairs, first)]
+    return [
+        ask(scenes[i // per_clip], families[i % n], paths[i // per_clip], i // n % 4)
+        for i in numbers
+    ]
 
 
 def ask(

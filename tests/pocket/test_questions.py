@@ -106,3 +106,21 @@ def test_more_questions_begin_with_the_same_ones(tmp_path):
     few = pocket_questions("test", 3, 2, tmp_path)
     assert pocket_questions("test", 3, 4, tmp_path)[:2] == few
     assert len(list(tmp_path.glob("*.mp4"))) == 4
+
+
+def test_two_questions_about_each_clip(tmp_path):
+    """Of two families; and whichever are asked for, each is the same."""
+    families = ("static", "moment", "search", "order", "search")
+    questions = pocket_questions("train", 4, 20, tmp_path, families, per_clip=2)
+    assert len({q.id for q in questions}) == 20
+    assert [q.video for q in questions[::2]] == [q.video for q in questions[1::2]]
+    assert len({q.video for q in questions}) == len([*tmp_path.glob("*.mp4")]) == 10
+    assert [q.family for q in questions] == [*families] * 4
+    assert set(Counter(q.answer for q in questions).values()) == {5}
+    assert pocket_questions("train", 4, 7, tmp_path, families, 5, per_clip=2) == questions[5:12]
+
+
+@pytest.mark.parametrize(("families", "per_clip"), [(("static",), 2), (FAMILIES, 7), (FAMILIES, 0)])
+def test_no_clip_has_two_questions_of_a_family(families, per_clip, tmp_path):
+    with pytest.raises(ValueError, match=f"per_clip is {per_clip}; "):
+        pocket_questions("train", 4, 8, tmp_path, families, per_clip=per_clip)
