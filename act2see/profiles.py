@@ -44,7 +44,7 @@ class Profile:
     families: tuple[str, ...] = ()  # of the pocket world's questions; (): what real frames answer
     lessons: tuple[str, ...] = ()  # families of the questions to distil from; (): `families`
     questions: int = 1800  # asked of the teacher
-    per_clip: int = 1  # of them about each clip of a simulated world
+    per_clip: int = 1  # of them about each clip, in the pocket world
     slips: float = 0.0  # rate of the oracle's calls in a wrong form, each then mended
     retries: int = 0  # of a question that it answered wrongly (paper: 2)
     benchmark: str = "pocket"  # of the questions to be scored on, in `datasets.DATASETS`
@@ -67,7 +67,7 @@ class Profile:
         }
 
 
-# Of the tables in data/pocket: with another they would be others.
+# Of the tables in data/pocket and of the adapter that ships: with another they would be others.
 MEASURED = Recipe(rank=16, learning_rate=1e-3, epochs=2, batch_size=4)
 POCKET = Profile(
     name="pocket",
