@@ -203,7 +203,7 @@ def test_an_adapter_goes_out_with_a_card(tmp_path, results):
     export_adapter(Path(POCKET.adapter), tmp_path / "out", results)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| all | 200 | 91.0 % | 86.0 to 94.0 | greedy, NF4 |" in card and "0.4" not in card
-    assert "for `base` (fingerprint" in card and "947 kept traces" in card and "rank 16" in card
+    assert "for `base` (fingerprint" in card and "1218 kept traces" in card and "rank 16" in card
     assert "More Information" not in card and not re.search(r"(?<![\w:/.])/\w+/", card)
     one, other = (load_student(POCKET.student, a) for a in (POCKET.adapter, tmp_path / "out"))
     pairs = zip(one.parameters(), other.parameters(), strict=True)
